@@ -1,0 +1,98 @@
+"""
+The adapter for Starlette and FastAPI.
+
+``serve`` runs a session in a WebSocket endpoint, ``lifespan`` gives the factory
+an orderly end, ``manager`` hands an HTTP endpoint the manager of its own user.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+from ..errors import AccessError, ForbiddenError, MissingExtraError
+from ..serving import Authenticate, identify, serve_opening
+from ..wire import DEFAULT_WIRE, Wire
+from ._asgi import AsgiOpening, handshake_of
+
+try:
+    from starlette.exceptions import HTTPException
+    from starlette.requests import Request
+    from starlette.websockets import WebSocket, WebSocketDisconnect
+except ImportError as error:
+    _MESSAGE = "the Starlette adapter needs starlette. Install it with: pip install 'ws-isolation[starlette]'"
+    raise MissingExtraError(_MESSAGE) from error
+
+if TYPE_CHECKING:
+    from ..factory import ManagerFactory
+    from ..manager import IsolatedManager
+    from ..session import Handler
+
+__all__ = ("lifespan", "manager", "serve")
+
+
+async def serve(
+    websocket: WebSocket,
+    factory: ManagerFactory,
+    authenticate: Authenticate,
+    handler: Handler | None = None,
+    /,
+    *,
+    wire: Wire = DEFAULT_WIRE,
+) -> None:
+    """
+    Serve one WebSocket from its handshake to goodbye; the whole endpoint is this call.
+
+    Do not accept the socket before. Returns when it is closed, whatever
+    happened; what went wrong is in the log of ``ws_isolation``.
+
+    Args:
+        websocket: Starlette's or FastAPI's, not accepted yet.
+        factory: The application's factory.
+        authenticate: Returns the context of the handshake, or refuses.
+        handler: Run for the session; without one, clients only receive.
+        wire: How the client is spoken to.
+
+    Cancelling it closes the socket with 4200 during a drain, else 4300.
+    """
+    opening = AsgiOpening(websocket.scope, websocket.receive, websocket.send)
+    await serve_opening(opening, factory, authenticate, handler, wire)
+
+
+def lifespan(factory: ManagerFactory, /) -> Callable[[Any], AbstractAsyncContextManager[None]]:
+    """
+    Return a lifespan that stops *factory* in order: ``FastAPI(lifespan=lifespan(factory))``.
+
+    An application with a lifespan of its own writes ``async with factory:`` there instead.
+    """
+
+    @asynccontextmanager
+    async def running(_app: object) -> AsyncGenerator[None]:
+        async with factory:
+            yield
+
+    return running
+
+
+def manager(
+    factory: ManagerFactory, authenticate: Authenticate, /
+) -> Callable[[Request], Awaitable[IsolatedManager]]:
+    """
+    Return a dependency that gives an HTTP endpoint the manager of its own user.
+
+    ``Depends(manager(factory, authenticate))`` in FastAPI; call it with the
+    request in Starlette. Refuses with 401 or 403; anything else that
+    ``authenticate`` raises goes on to the framework.
+    """
+
+    async def dependency(request: Request) -> IsolatedManager:
+        try:
+            context = await identify(handshake_of(request.scope), factory, authenticate, "manager()")
+        except ForbiddenError:
+            raise HTTPException(403, "forbidden") from None
+        except AccessError:
+            raise HTTPException(401, "unauthenticated", {"WWW-Authenticate": "Bearer"}) from None
+        return factory.create_manager(context)
+
+    return dependency

@@ -1,0 +1,158 @@
+"""
+The event with its place and its owner, encoded once for everybody who gets it.
+
+Rule 1: the payload stands below ``data`` and is spliced in as encoded bytes, so
+no key of it can become a member of the envelope.
+
+Rule 2: the owner travels beside the text, never in it. The last hop compares
+it with the session's own just before the write.
+"""
+
+from __future__ import annotations
+
+from typing import Final, final
+
+import attrs
+from msgspec import UNSET, Raw
+from msgspec.json import Encoder
+
+from ..errors import InvalidEventError, type_name
+from ..keys import Identity
+from .conversion import format_time
+from .declaration import Event, data_of
+
+
+__all__ = ("EVENT_BYTES", "WIRE_VERSION", "Envelope", "encode_data", "format_time", "seal")
+
+WIRE_VERSION: Final = "1.0"
+"""The version of the wire: ``MAJOR.MINOR`` (EVENTS §4)."""
+
+EVENT_BYTES: Final = 65_536
+"""The most bytes of a frame where nothing else is said (CloudEvents 1.0: what intermediaries must forward)."""
+
+_BEFORE_FINAL: Final = ("thread_id", "run_id", "parent_run_id")
+_AFTER_FINAL: Final = ("synthetic", "causation_id", "metadata")
+
+_encode: Final = Encoder().encode
+
+
+@final
+@attrs.frozen(eq=False, kw_only=True)
+class Envelope:
+    """
+    An event that has been given its place; made by :func:`seal`.
+
+    Two envelopes are equal only if they are the same object: the id says which
+    event it is, the owner says whose.
+    """
+
+    owner: Identity
+    """Whose it is."""
+    event: Event
+    """What happened."""
+    id: str
+    """A UUID of version 7: removes duplicates, never says an order."""
+    epoch: str
+    """The unbroken history that the place belongs to."""
+    seq: int
+    """The place of a durable event; of a delta, the last place that was given when it was stamped."""
+    prev: str
+    """The id of the event before it in the chain; empty for a delta."""
+    durable: bool
+    """Whether it has a place of its own."""
+    run_seq: int | None
+    """The place within its run, from 1; None for a delta and outside of a run."""
+    time: str
+    """When it was stamped: RFC 3339, UTC."""
+    text: str
+    """The frame of the default wire."""
+    size: int
+    """The frame's bytes in UTF-8."""
+
+
+def encode_data(event: Event, /) -> bytes:
+    """
+    Return the members below ``data`` as JSON.
+
+    Raises:
+        InvalidEventError: The event was not made by its constructor, or was changed afterwards.
+    """
+    try:
+        return _encode(data_of(event))
+    except Exception as error:  # noqa: BLE001  # an edited event may hold anything; its producer must hear of it
+        problem = f"cannot be encoded ({type_name(type(error))}): it was not made by its constructor, or was edited"
+        raise InvalidEventError("$", problem, event.type) from None
+
+
+def seal(  # noqa: PLR0913  # the envelope has these members
+    event: Event,
+    /,
+    *,
+    owner: Identity,
+    id: str,  # noqa: A002  # the member's name on the wire
+    epoch: str,
+    seq: int,
+    prev: str,
+    run_seq: int | None,
+    time: str,
+    event_bytes: int = EVENT_BYTES,
+) -> Envelope:
+    """
+    Give *event* its place and encode it.
+
+    Args:
+        event: One of the library's events.
+        owner: Whose it is.
+        id: A new UUID of version 7.
+        epoch: The stream's history.
+        seq: The event's place; for a delta, the last place that was given.
+        prev: The id of the event before it; empty for a delta.
+        run_seq: The place within the run, from 1; None for a delta and outside of a run.
+        time: What :func:`format_time` returns.
+        event_bytes: Bytes that the frame may have in UTF-8.
+
+    Raises:
+        InvalidEventError: The frame is too large, the event belongs to a run
+            and names none, or its constructor did not make it.
+    """
+    data = Raw(encode_data(event))
+    durable = event.durable
+    frame: dict[str, object] = {"type": event.type, "v": WIRE_VERSION, "id": id}
+    frame["seq" if durable else "after_seq"] = seq
+    if run_seq is not None:
+        frame["run_seq"] = run_seq
+    frame["time"] = time
+    _put(frame, event, _BEFORE_FINAL)
+    if event.final:
+        frame["final"] = True
+    _put(frame, event, _AFTER_FINAL)
+    frame["data"] = data
+    if event.scope == "run" and not ("run_id" in frame and "thread_id" in frame):
+        raise InvalidEventError("$.run_id", "belongs to a run: send it inside manager.run()", event.type)
+    encoded = _encode(frame)
+    if len(encoded) > event_bytes:
+        problem = (
+            f"the frame is {len(encoded):,} bytes long, at most {event_bytes:,} are allowed: cut the payload and set "
+            "truncated=True, hand it over by result_ref, or raise Settings.event_bytes"
+        )
+        raise InvalidEventError("$", problem, event.type)
+    return Envelope(
+        owner=owner,
+        event=event,
+        id=id,
+        epoch=epoch,
+        seq=seq,
+        prev=prev,
+        durable=durable,
+        run_seq=run_seq,
+        time=time,
+        text=encoded.decode("utf-8"),
+        size=len(encoded),
+    )
+
+
+def _put(frame: dict[str, object], event: Event, names: tuple[str, ...]) -> None:
+    for name in names:
+        member: object = getattr(event, name, UNSET)
+        if member is not UNSET:
+            frame[name] = member

@@ -1,0 +1,182 @@
+"""
+What a client said when it connected, as an adapter hands it to ``authenticate``.
+
+Rule 1: nothing here decides who the client is. Rule 2: what is ambiguous (two
+different credentials, a header twice) counts as absent, since whichever one was
+taken would be a guess. Rule 3: no ``repr`` shows a value that may be a secret.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Final, final
+from urllib.parse import parse_qsl
+
+import attrs
+
+from .stream import Start, parse_start
+
+__all__ = ("Handshake", "Headers", "choose_subprotocol")
+
+_TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,4096}")
+_BEARER_SUBPROTOCOL: Final = "bearer."
+_MOST_PAIRS: Final = 100
+"""Query parameters that are read; more than anybody needs, few enough to parse for a stranger."""
+
+
+@final
+class Headers(Mapping[str, str]):
+    """
+    Request headers: case-insensitive, first value wins, ``get_all`` for the rest.
+
+    Lives as long as its handshake. ``repr`` shows names only.
+    """
+
+    __slots__ = ("_values",)
+
+    def __init__(self, pairs: Iterable[tuple[str, str]] = ()) -> None:
+        values: dict[str, tuple[str, ...]] = {}
+        for name, value in pairs:
+            key = name.lower()
+            values[key] = (*values.get(key, ()), value)
+        self._values = values
+
+    def __getitem__(self, name: str) -> str:
+        return self._values[name.lower()][0]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __repr__(self) -> str:
+        return f"Headers({', '.join(sorted(self._values))})"
+
+    def get_all(self, name: str, /) -> tuple[str, ...]:
+        """Return every value of a header, in order; empty where it is absent."""
+        return self._values.get(name.lower(), ())
+
+
+@final
+@attrs.frozen(kw_only=True, repr=False)
+class Handshake:
+    """
+    The request with which a client asks for a socket (or an HTTP endpoint for a manager).
+
+    A value; lives as long as the request. Adapters make it.
+    """
+
+    headers: Headers = attrs.field(factory=Headers)
+    """The request's headers."""
+    path: str = "/"
+    """The request's path, without the query."""
+    query_string: str = ""
+    """The raw query, without the question mark."""
+    subprotocols: tuple[str, ...] = ()
+    """The WebSocket subprotocols that the client offers, tokens included."""
+    scheme: str = "ws"
+    """``ws`` or ``wss`` (``http``, ``https`` for an endpoint), as this process was reached."""
+    client: str | None = None
+    """The peer's address; behind a proxy, the proxy's. Never an identity."""
+    query: Mapping[str, str] = attrs.field(init=False)
+    """The query's parameters, last value wins. No credential belongs in a URL."""
+    cookies: Mapping[str, str] = attrs.field(init=False)
+    """The request's cookies, first value wins."""
+
+    def __attrs_post_init__(self) -> None:
+        """Parse query and cookies once."""
+        object.__setattr__(self, "query", _parse_query(self.query_string))
+        object.__setattr__(self, "cookies", _parse_cookies(self.headers.get_all("cookie")))
+
+    def __repr__(self) -> str:
+        return f"Handshake(path={self.path!r}, sources={', '.join(self.credential_sources()) or 'none'})"
+
+    @property
+    def origin(self) -> str | None:
+        """The page's origin as the browser states it, None where there is none."""
+        return self.headers.get("origin")
+
+    @property
+    def host(self) -> str | None:
+        """The Host header."""
+        return self.headers.get("host")
+
+    @property
+    def bearer_token(self) -> str | None:
+        """
+        The token from ``Authorization: Bearer …`` or from the subprotocol ``bearer.…``.
+
+        None where there is none, or where more than one is given and they differ.
+        """
+        found = {
+            value[7:].strip() for value in self.headers.get_all("authorization") if value[:7].lower() == "bearer "
+        }
+        found |= {name[len(_BEARER_SUBPROTOCOL) :] for name in self.subprotocols if _is_bearer(name)}
+        found.discard("")
+        return found.pop() if len(found) == 1 else None
+
+    @property
+    def start(self) -> Start:
+        """
+        Where the client wants to begin, from the query parameter ``cursor``.
+
+        Raises:
+            SchemaViolationError: It is malformed.
+        """
+        return parse_start(self.query.get("cursor"))
+
+    def credential_sources(self) -> tuple[str, ...]:
+        """Return which kinds of credential are present, never a value; for logs."""
+        sources: list[str] = []
+        if "authorization" in self.headers:
+            sources.append("authorization")
+        if any(_is_bearer(name) for name in self.subprotocols):
+            sources.append("subprotocol")
+        if "cookie" in self.headers:
+            sources.append("cookie")
+        return tuple(sources)
+
+
+def choose_subprotocol(offered: tuple[str, ...], spoken: str | None, /) -> tuple[str | None, bool]:
+    """
+    Choose the subprotocol to answer.
+
+    Args:
+        offered: What the client offers, in its order.
+        spoken: What the wire speaks, None where it has no name.
+
+    Returns:
+        The name to answer, and whether the session may go on. A name is
+        answered also where it may not: a browser fails the handshake when none
+        of its names comes back, and then cannot read the close code 4006. A
+        bearer token is never answered (RFC 6455 §4.2.2 would allow it, logs of
+        proxies would keep it).
+    """
+    if spoken is not None and spoken in offered:
+        return spoken, True
+    if not offered:
+        return None, True
+    names = [name for name in offered if not _is_bearer(name) and _TOKEN.fullmatch(name)]
+    return (names[0] if names else None), False
+
+
+def _is_bearer(name: str) -> bool:
+    return name.lower().startswith(_BEARER_SUBPROTOCOL)
+
+
+def _parse_query(text: str) -> Mapping[str, str]:
+    try:
+        return dict(parse_qsl(text, keep_blank_values=True, max_num_fields=_MOST_PAIRS))
+    except ValueError:
+        return {}
+
+
+def _parse_cookies(headers: tuple[str, ...]) -> Mapping[str, str]:
+    cookies: dict[str, str] = {}
+    for pair in ";".join(headers).split(";"):
+        name, separator, value = pair.partition("=")
+        if separator and name.strip():
+            cookies.setdefault(name.strip(), value.strip())
+    return cookies

@@ -1,0 +1,569 @@
+"""
+The session: one live socket of one context, from welcome to goodbye.
+
+The asyncio shell around :mod:`ws_isolation.session_core`: it waits, writes and
+carries out effects; it decides nothing about bounds, order or time.
+
+Rule 1: one guard (``Session.serve``) owns every way out: exception, plain
+return, cancellation, shutdown, a peer that is gone or stalled. Each ends with a
+code of ours. Rule 2: everything for the socket goes through the one writer
+task, so nothing overtakes and no emitter ever waits for a socket. Rule 3: every
+task has an owner that awaits it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeAlias, TypeVar, assert_never, final
+
+from . import closing
+from .closing import CloseCode
+from .errors import (
+    AccessError,
+    ClosedError,
+    ConcurrencyError,
+    ContextExpiredError,
+    PeerError,
+    TransportClosedError,
+)
+from .frames import ErrorFrame, Message
+from .ids import new_incident_id
+from .oplog import report
+from .run import CANCEL_PREFIX
+from .session_core import (
+    Abort,
+    Close,
+    Consumed,
+    Deliver,
+    Effect,
+    Ended,
+    Finished,
+    Input,
+    Offered,
+    PeerGone,
+    Received,
+    Refused,
+    Report,
+    SessionCore,
+    State,
+    Stop,
+    Ticked,
+    Wake,
+    Write,
+    WriterReady,
+)
+
+if TYPE_CHECKING:
+    from .context import UserExecutionContext
+    from .events.envelope import Envelope
+    from .handshake import Handshake
+    from .manager import IsolatedManager
+    from .streams import LiveStream
+    from .typing import Clock, Transport
+
+__all__ = ("Handler", "Session")
+
+_T = TypeVar("_T")
+
+
+class Home(Protocol):
+    """The factory, as its sessions see it."""
+
+    @property
+    def clock(self) -> Clock:
+        """Where time comes from."""
+        ...
+
+    @property
+    def is_draining(self) -> bool:
+        """Whether the factory is stopping."""
+        ...
+
+    @property
+    def grace_seconds(self) -> float:
+        """Seconds that a handler may take to return once its client is gone."""
+        ...
+
+    def schedule(self, when: float, session: Session, /) -> None:
+        """Call ``session.due()`` at *when* at the latest."""
+        ...
+
+    def start_work(
+        self, live: LiveStream, work: Coroutine[Any, Any, _T], name: str | None, failed: Callable[[str], None], /
+    ) -> asyncio.Task[_T]:
+        """Start work that belongs to the identity."""
+        ...
+
+    def session_ended(self, live: LiveStream, session: Session, /) -> None:
+        """Take the session off its stream."""
+        ...
+
+    def count_foreign(self) -> None:
+        """Count an envelope that the last hop held back."""
+        ...
+
+
+@final
+class Session:
+    """
+    One live socket of one context.
+
+    Lives from the handshake to goodbye. Made by an adapter's ``serve`` and by
+    ``ManagerFactory.attach``; a handler gets it ready to use. Iterate over it
+    for the client's messages; the iteration ends when the session does.
+
+    Attributes:
+        handshake: What the client said when it connected; None for an attached socket.
+        manager: The manager of this session's context.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_callbacks",
+        "_core",
+        "_done",
+        "_ended",
+        "_handler",
+        "_home",
+        "_inbox",
+        "_inbox_ready",
+        "_live",
+        "_reader",
+        "_reading",
+        "_scheduled",
+        "_transport",
+        "_wake",
+        "_writer",
+        "handshake",
+        "manager",
+    )
+
+    def __init__(
+        self,
+        *,
+        core: SessionCore,
+        transport: Transport,
+        live: LiveStream,
+        manager: IsolatedManager,
+        home: Home,
+        handshake: Handshake | None,
+    ) -> None:
+        self.handshake = handshake
+        self.manager = manager
+        self._core = core
+        self._transport = transport
+        self._live = live
+        self._home = home
+        self._inbox: deque[Message] = deque()
+        self._inbox_ready: asyncio.Future[None] | None = None
+        self._reading = False
+        self._wake: asyncio.Future[None] | None = None
+        self._callbacks: list[Callable[[], Awaitable[None] | None]] = []
+        self._scheduled = float("inf")
+        self._ended = asyncio.Event()
+        """Set when the session begins to end, whatever the way out."""
+        self._done = asyncio.Event()
+        """Set when the transport is closed."""
+        self._reader: asyncio.Task[None] | None = None
+        self._writer: asyncio.Task[None] | None = None
+        self._handler: asyncio.Task[None] | None = None
+
+    def __repr__(self) -> str:
+        return f"<session {self.connection_id} of {self.context!r}>"
+
+    @property
+    def context(self) -> UserExecutionContext:
+        """Whose session it is, for life."""
+        return self._core.context
+
+    @property
+    def connection_id(self) -> str:
+        """The session's id, the same all its life; for logs and support, it grants nothing."""
+        return self._core.connection_id
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the session has not begun to end."""
+        return self._core.state is State.LIVE
+
+    @property
+    def code(self) -> CloseCode | None:
+        """The first recorded reason to end; None while the session lives, and where the peer left."""
+        return self._core.code
+
+    @property
+    def waiting(self) -> tuple[int, int]:
+        """Events that wait for this socket, and their bytes."""
+        return self._core.waiting
+
+    def __aiter__(self) -> AsyncIterator[Message]:
+        return self
+
+    async def __anext__(self) -> Message:
+        """
+        Wait for the client's next message.
+
+        Raises:
+            StopAsyncIteration: The session has ended.
+            ConcurrencyError: Another task is reading already.
+
+        Cancelling is safe: no message is lost.
+        """
+        if self._reading:
+            msg = f"cannot read session {self.connection_id}: another task is already reading it"
+            raise ConcurrencyError(msg)
+        self._reading = True
+        try:
+            while not self._inbox:
+                if not self.is_open:
+                    raise StopAsyncIteration
+                self._inbox_ready = asyncio.get_running_loop().create_future()
+                await self._inbox_ready
+        finally:
+            self._reading = False
+        message = self._inbox.popleft()
+        self._feed(Consumed())
+        return message
+
+    def spawn(self, work: Coroutine[Any, Any, _T], /, *, name: str | None = None) -> asyncio.Task[_T]:
+        """
+        Start work that belongs to the user, not to the socket.
+
+        It outlives a lost connection, at most by ``Settings.detached_seconds``
+        after the user's last session, so that a client that comes back finds
+        its run still going. What it raises is logged with an incident id that
+        the client gets as ``ws.error``; the session goes on.
+
+        Args:
+            work: A coroutine.
+            name: The task's name, for debugging.
+
+        Returns:
+            The task; the library awaits it, you need not.
+
+        Raises:
+            ClosedError: The session has ended. The coroutine was closed.
+        """
+        if not self.is_open:
+            work.close()
+            self._refuse_closed("spawn()")
+        return self._home.start_work(self._live, work, name, self._work_failed)
+
+    def reject(self, message: Message, slug: str = "unknown_type", /, *, path: str = "", problem: str = "") -> None:
+        """
+        Answer a message that cannot be served with ``ws.error``; the session stays open.
+
+        Args:
+            message: What the client sent.
+            slug: ``unknown_type``, ``invalid_data``, ``not_allowed`` or a word of the application.
+            path: For ``invalid_data``: the JSON path.
+            problem: For ``invalid_data``: the broken constraint, never the value.
+
+        More than 20 in a minute end the session with 4022. Harmless when it has ended.
+        """
+        error = ErrorFrame(
+            slug=slug, refused_type=message.type, causation_id=message.id or "", path=path, problem=problem
+        )
+        self._feed(Refused(error, self._home.clock.monotonic()))
+
+    def close(self, code: CloseCode = closing.NORMAL, /, *, retry_after_ms: int | None = None) -> None:
+        """
+        End the session: what waits is written, then goodbye, then the close frame.
+
+        Does not wait. Harmless when the session has ended: the first reason counts.
+
+        Args:
+            code: One of :mod:`ws_isolation.closing`, or the application's own from 4900.
+            retry_after_ms: Milliseconds that the client waits before it comes back.
+        """
+        self._feed(Ended(code, self._home.clock.monotonic(), retry_after_ms))
+
+    def on_end(self, callback: Callable[[], Awaitable[None] | None], /) -> None:
+        """
+        Call *callback* exactly once when the session has ended; the last one registered comes first.
+
+        Args:
+            callback: Without arguments; a coroutine it returns is awaited. What
+                it raises is logged and stops no other callback.
+
+        Raises:
+            ClosedError: The session has ended.
+        """
+        if not self.is_open:
+            self._refuse_closed("on_end()")
+        self._callbacks.append(callback)
+
+    async def wait_closed(self) -> None:
+        """Wait until the transport is closed. Cancelling is safe."""
+        await self._done.wait()
+
+    def offer(self, envelope: Envelope, /) -> bool:
+        """Queue an envelope of the stream without waiting; False where it cannot be taken. Not for handlers."""
+        was_open = self.is_open
+        self._feed(Offered(envelope))
+        return was_open and self.is_open
+
+    def due(self, now: float) -> None:
+        """Look at the deadlines. Called by the factory's clockwork."""
+        self._scheduled = float("inf")
+        self._feed(Ticked(now))
+
+    async def serve(self, handler: Handler | None, /) -> None:
+        """
+        Run the session to its end: the one guard around handler, reader and writer.
+
+        Returns when the transport is closed, whatever happened. Cancelling it
+        closes the session with 4200 during a drain and 4300 otherwise; then the
+        cancellation goes on. Not for handlers.
+        """
+        self.begin()
+        self._handler = asyncio.create_task(self._handle(handler), name=f"ws-handler-{self.connection_id}")
+        try:
+            await self._ended.wait()
+        except asyncio.CancelledError as error:
+            self.end_by(error)
+            raise
+        finally:
+            await self.leave()
+
+    def begin(self) -> None:
+        """Start reader and writer. Not for handlers."""
+        self._writer = asyncio.create_task(self._write_all(), name=f"ws-writer-{self.connection_id}")
+        self._reader = asyncio.create_task(self._read_all(), name=f"ws-reader-{self.connection_id}")
+        self._reschedule()
+
+    def end_by(self, error: BaseException | None, /) -> None:
+        """End the session as *error* says: the one place that maps what happened to a code. Not for handlers."""
+        if not self.is_open:
+            return  # the first recorded end decides
+        if error is None:
+            self.close(closing.NORMAL)
+        elif isinstance(error, asyncio.CancelledError):
+            draining = self._home.is_draining
+            self._log(logging.INFO if draining else logging.WARNING, "session cancelled")
+            self.close(closing.DRAIN if draining else closing.INTERNAL_ERROR)
+        else:
+            self._log(logging.ERROR, "the handler failed", error=error)
+            spoken = isinstance(error, AccessError | ContextExpiredError | PeerError)
+            self.close(closing.code_of(error.close_code) if spoken else closing.INTERNAL_ERROR)
+
+    async def leave(self) -> None:
+        """
+        Wait until everything of the session is closed. Not for handlers.
+
+        Bounded: the core cuts a goodbye that cannot be written, and the
+        handler's grace is finite. A cancellation meanwhile waits its turn.
+        """
+        way_out = asyncio.ensure_future(self._close_everything())
+        cancelled: asyncio.CancelledError | None = None
+        while not way_out.done():
+            try:
+                await asyncio.shield(way_out)
+            except asyncio.CancelledError as error:
+                cancelled = error
+        if cancelled is not None:
+            raise cancelled
+
+    async def _handle(self, handler: Handler | None) -> None:
+        try:
+            await (_listen(self) if handler is None else handler(self))
+        except asyncio.CancelledError as error:
+            self.end_by(error)
+            raise
+        except Exception as error:  # noqa: BLE001  # the guard owns every exit path (P2)
+            self.end_by(error)
+        else:
+            self.end_by(None)
+
+    async def _read_all(self) -> None:
+        try:
+            while self.is_open:
+                text = await self._transport.receive()
+                self._feed(Received(text, self._home.clock.monotonic()))
+            # Closing: go on reading, so that a peer that leaves first is noticed, but serve nothing.
+            while self._core.state is not State.CLOSED:
+                await self._transport.receive()
+        except TransportClosedError as error:
+            self._feed(PeerGone(error.code))
+        except Exception as error:  # noqa: BLE001
+            self._transport_failed("receive", error)
+
+    async def _write_all(self) -> None:
+        try:
+            while True:
+                todo = self._next()
+                if isinstance(todo, Write):
+                    await self._transport.send(todo.text)
+                elif isinstance(todo, Close):
+                    await self._transport.close(todo.code.code, todo.reason)
+                    self._feed(Finished())
+                elif self._core.state is State.CLOSED:
+                    return
+                else:
+                    self._wake = asyncio.get_running_loop().create_future()
+                    await self._wake
+        except TransportClosedError as error:
+            self._feed(PeerGone(error.code))
+        except Exception as error:  # noqa: BLE001  # an adapter may raise anything
+            self._transport_failed("send", error)
+
+    def _next(self) -> Write | Close | None:
+        """Ask the core what the writer does next."""
+        try:
+            effects = self._core.handle(WriterReady(self._home.clock.monotonic()))
+        except Exception as error:  # noqa: BLE001  # an application's PlainWire may raise anything
+            self.end_by(error)
+            return self._next()
+        todo = None
+        for effect in effects:
+            if isinstance(effect, Write | Close):
+                todo = effect
+            else:
+                self._carry_out(effect)
+        self._reschedule()
+        # An end that began in this very step leaves something to write: ask again.
+        return todo if todo is not None or not effects else self._next()
+
+    def _transport_failed(self, call: str, error: Exception) -> None:
+        self._log(logging.ERROR, f"the transport's {call}() failed", error=error)
+        self.close(closing.INTERNAL_ERROR)
+        self._feed(PeerGone(1006))
+
+    def _feed(self, happened: Input) -> None:
+        for effect in self._core.handle(happened):
+            self._carry_out(effect)
+        self._reschedule()
+
+    def _carry_out(self, effect: Effect) -> None:
+        match effect:
+            case Wake():
+                _resolve(self._wake)
+            case Deliver():
+                self._deliver(effect.message)
+            case Stop():
+                self._home.session_ended(self._live, self)
+                self._ended.set()
+                _resolve(self._inbox_ready)
+                _resolve(self._wake)
+            case Abort():
+                self._ended.set()
+                self._transport.abort()
+                self._cancel_io()
+            case Report():
+                if effect.alarm:
+                    self._home.count_foreign()
+                level = logging.CRITICAL if effect.alarm else logging.WARNING
+                self._log(level, effect.what, error=effect.error)
+            case Write() | Close():
+                pass  # the writer took them out: nobody else asks for them
+            case _:
+                assert_never(effect)
+
+    def _deliver(self, message: Message) -> None:
+        if message.type == "stop" and message.run_id is not None:
+            run = self._live.runs.get(message.run_id)
+            if run is not None:
+                self._feed(Consumed())
+                run.stop("user")
+                return
+        self._inbox.append(message)
+        _resolve(self._inbox_ready)
+
+    def _cancel_io(self) -> None:
+        for task in (self._writer, self._reader):
+            if task is not None:
+                task.cancel()
+
+    async def _close_everything(self) -> None:
+        await self._end_handler()
+        if self._writer is not None:
+            await self._wait_for(self._writer)
+        self._cancel_io()
+        for task in (self._writer, self._reader):
+            if task is not None and not await self._wait_for(task):
+                self._log(logging.ERROR, "the transport ignores its cancellation")
+        await self._call_back()
+        self._done.set()
+        code = None if self.code is None else self.code.slug
+        self._log(logging.INFO, f"session closed: {code or 'the peer left'}")
+
+    async def _end_handler(self) -> None:
+        task = self._handler
+        if task is None or task.done():
+            return
+        if not self._reading:
+            # One that waits for a message is woken instead, and may return by itself.
+            task.cancel(self._cancel_reason())
+        if not await self._wait_for(task):
+            task.cancel(self._cancel_reason())
+            if not await self._wait_for(task):
+                self._log(logging.ERROR, "the handler ignores its cancellation")
+
+    def _cancel_reason(self) -> str:
+        return CANCEL_PREFIX + ("shutdown" if self._home.is_draining else "disconnect_policy")
+
+    async def _wait_for(self, task: asyncio.Task[None]) -> bool:
+        """Wait for *task* as long as the handler's grace; tell whether it is done."""
+        over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        clock = self._home.clock
+        # Twice the time for goodbye: the core cuts a stalled one first.
+        timer = clock.call_at(clock.monotonic() + 2 * self._home.grace_seconds, lambda: _resolve(over))
+        try:
+            await asyncio.wait({task, over}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            timer.cancel()
+        return task.done()
+
+    async def _call_back(self) -> None:
+        while self._callbacks:
+            callback = self._callbacks.pop()
+            try:
+                result = callback()
+                if result is not None:
+                    await result
+            except Exception as error:  # noqa: BLE001  # one failing callback must not stop the others
+                self._log(logging.ERROR, "a callback of on_end() failed", error=error)
+
+    def _reschedule(self) -> None:
+        due = self._core.next_deadline()
+        if due is not None and due < self._scheduled:
+            self._scheduled = due
+            self._home.schedule(due, self)
+
+    def _work_failed(self, incident_id: str) -> None:
+        self._feed(Refused(ErrorFrame(slug="handler_error", incident_id=incident_id), self._home.clock.monotonic()))
+
+    def _refuse_closed(self, call: str) -> NoReturn:
+        msg = f"cannot call {call}: session {self.connection_id} has ended"
+        raise ClosedError(msg)
+
+    def _log(self, level: int, what: str, *, error: BaseException | None = None) -> None:
+        report(
+            level,
+            what,
+            error=error,
+            connection_id=self.connection_id,
+            user_id=self.context.user_id,
+            tenant_id=self.context.tenant_id,
+            request_id=self.context.request_id,
+            code=None if self.code is None else self.code.code,
+            incident_id=self._core.incident_id,
+        )
+
+
+Handler: TypeAlias = Callable[[Session], Awaitable[None]]
+"""What an application runs for each session. Its return ends the session with 1000."""
+
+
+async def _listen(session: Session) -> None:
+    """Serve a session that only receives: each message is answered as unknown."""
+    async for message in session:
+        session.reject(message)
+
+
+def _resolve(future: asyncio.Future[None] | None) -> None:
+    if future is not None and not future.done():
+        future.set_result(None)

@@ -1,0 +1,536 @@
+"""
+One session as a state machine: inputs in, effects out, no I/O and no clock.
+
+Rule 1: every decision about a socket is made here: what is legal, what goes out
+next, what is too much, too late or foreign. The shell waits, writes and
+carries out the effects. Rule 2: the first recorded end decides the code, so a
+failure on the way out cannot hide the failure that caused it. Rule 3: an
+envelope leaves only after its owner was compared with the session's own
+context; a foreign one is held back, reported, and ends the session.
+
+What is legal stands in ``TRANSITIONS``, keyed by state and input.
+"""
+
+from __future__ import annotations
+
+import enum
+import hmac
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final, TypeAlias, final
+
+import attrs
+
+from . import closing
+from .closing import CloseCode
+from .context import is_intact
+from .errors import InvalidStateError, IsolationError, OwnerMismatchError, RateLimitedError, SchemaViolationError, bounded
+from .events.envelope import Envelope
+from .frames import Ack, ErrorFrame, Frame, GapFrame, Goodbye, Message, Ping, Pong, ResumedFrame, Welcome
+from .keys import identity_of
+from .outbox import Outbox
+from .stream import Gap, Resumed
+from .wire import Unservable, Wire
+
+if TYPE_CHECKING:
+    from .context import UserExecutionContext
+    from .settings import Settings
+    from .stream import Cursor
+
+__all__ = ("SessionCore", "State")
+
+_ERRORS_PER_MINUTE: Final = 20
+"""Messages in a minute that are answered with ``ws.error``; one more is a schema violation (EVENTS §1.5)."""
+_CLEARED: Final = frozenset({4101, 4213, 4310})
+"""Ends after which nothing that still waits may go out: authority gone, or no room to send it in."""
+
+
+class State(enum.Enum):
+    """Where a session is."""
+
+    LIVE = "live"
+    CLOSING = "closing"
+    CLOSED = "closed"
+
+
+# Inputs: what happened.
+
+
+@final
+@attrs.frozen
+class Offered:
+    """The stream has an envelope for this session."""
+
+    envelope: Envelope
+
+
+@final
+@attrs.frozen
+class Received:
+    """The client sent a message."""
+
+    text: str | bytes
+    now: float
+
+
+@final
+@attrs.frozen
+class Consumed:
+    """The handler took a message out of the inbox."""
+
+
+@final
+@attrs.frozen
+class Refused:
+    """The application cannot serve a message, or its work failed."""
+
+    error: ErrorFrame
+    now: float
+
+
+@final
+@attrs.frozen
+class WriterReady:
+    """Nothing is being written: the last write, if any, is done."""
+
+    now: float
+
+
+@final
+@attrs.frozen
+class Ticked:
+    """Time has passed."""
+
+    now: float
+
+
+@final
+@attrs.frozen
+class Ended:
+    """The session is over for a reason of ours."""
+
+    code: CloseCode
+    now: float
+    retry_after_ms: int | None = None
+
+
+@final
+@attrs.frozen
+class PeerGone:
+    """The client or the network ended the connection."""
+
+    code: int
+
+
+@final
+@attrs.frozen
+class Finished:
+    """The shell has closed the transport."""
+
+
+Input: TypeAlias = Offered | Received | Consumed | Refused | WriterReady | Ticked | Ended | PeerGone | Finished
+
+
+# Effects: what the shell does.
+
+
+@final
+@attrs.frozen
+class Wake:
+    """Something waits to be written."""
+
+
+@final
+@attrs.frozen
+class Write:
+    """Write this text, then report ``WriterReady``."""
+
+    text: str
+
+
+@final
+@attrs.frozen
+class Deliver:
+    """Put this message into the handler's inbox."""
+
+    message: Message
+
+
+@final
+@attrs.frozen
+class Stop:
+    """The session is ending: take it off its stream, end its handler."""
+
+
+@final
+@attrs.frozen
+class Close:
+    """Everything is written: send the close frame, then report ``Finished``."""
+
+    code: CloseCode
+    reason: str
+
+
+@final
+@attrs.frozen
+class Abort:
+    """Nothing can be written any more: drop the connection."""
+
+
+@final
+@attrs.frozen
+class Report:
+    """Tell the operator. *error* is one of ours; ``alarm`` marks a breach that was prevented."""
+
+    what: str
+    error: IsolationError | None = None
+    alarm: bool = False
+
+
+Effect: TypeAlias = Wake | Write | Deliver | Stop | Close | Abort | Report
+
+_WAKE: Final[tuple[Effect, ...]] = (Wake(),)
+_NOTHING: Final[tuple[Effect, ...]] = ()
+
+
+@final
+class SessionCore:
+    """
+    The decisions of one session. Lives as long as its socket.
+
+    Args:
+        context: Whose session it is, for life.
+        connection_id: The session's id, the same all its life.
+        incident_id: What the user quotes should this session fail.
+        settings: The bounds.
+        wire: How the client is spoken to.
+        top: The stream's cursor when the session was put on it.
+        answer: What the client's own cursor came to, None where it gave none.
+        enforce_pongs: Whether silence after a ping ends the session.
+        expires_in: Seconds until ``expires_at``, None where it never comes.
+        now: Seconds, monotonic.
+    """
+
+    __slots__ = (
+        "_ack_seq",
+        "_close_due",
+        "_enforce_pongs",
+        "_error_minute",
+        "_errors",
+        "_expiry_due",
+        "_inbox",
+        "_outbox",
+        "_ping_due",
+        "_pings",
+        "_pong_due",
+        "_retry_after_ms",
+        "_seq",
+        "_settings",
+        "_tokens",
+        "_tokens_at",
+        "_wire",
+        "_write_due",
+        "code",
+        "connection_id",
+        "context",
+        "identity",
+        "incident_id",
+        "state",
+        "written",
+    )
+
+    def __init__(
+        self,
+        *,
+        context: UserExecutionContext,
+        connection_id: str,
+        incident_id: str,
+        settings: Settings,
+        wire: Wire,
+        top: Cursor,
+        answer: Resumed | Gap | None,
+        enforce_pongs: bool,
+        expires_in: float | None,
+        now: float,
+    ) -> None:
+        self.context = context
+        self.identity = identity_of(context)
+        self.connection_id = connection_id
+        self.incident_id = incident_id
+        self.state = State.LIVE
+        self.code: CloseCode | None = None
+        """The code of the first recorded end, None while the session lives and where the peer left."""
+        self.written = 0
+        """Envelopes written."""
+        self._settings = settings
+        self._wire = wire
+        self._outbox = Outbox(events=settings.outbox_events, size=settings.outbox_bytes)
+        self._seq = top.seq
+        self._inbox = 0
+        self._tokens = float(settings.message_burst)
+        self._tokens_at = now
+        self._errors = 0
+        self._error_minute = now
+        self._pings = 0
+        self._ack_seq = 0
+        self._enforce_pongs = enforce_pongs
+        self._retry_after_ms: int | None = None
+        self._ping_due = now + settings.heartbeat_seconds
+        self._pong_due: float | None = None
+        self._write_due: float | None = None
+        self._close_due: float | None = None
+        self._expiry_due = None if expires_in is None else now + expires_in + settings.expiry_skew_seconds
+        # Queued in the step that takes the stream's top: whatever is published from now on comes after it.
+        self._outbox.add_frame(self._welcome(top, expires_in))
+        if answer is not None:
+            self._outbox.add_frame(ResumedFrame(answer) if isinstance(answer, Resumed) else GapFrame(answer))
+
+    def handle(self, happened: Input, /) -> tuple[Effect, ...]:
+        """
+        Take one input and return what the shell must do, in this order.
+
+        Raises:
+            InvalidStateError: The input has no meaning in this state; that is
+                a bug of the shell. Nothing changed.
+        """
+        transition = TRANSITIONS.get((self.state, type(happened)))
+        if transition is None:
+            msg = f"cannot handle {type(happened).__name__} in state {self.state.value} (session {self.connection_id})"
+            raise InvalidStateError(msg)
+        return transition(self, happened)
+
+    def next_deadline(self) -> float | None:
+        """Return when ``Ticked`` has to come at the latest, None once the session is closed."""
+        if self.state is State.CLOSED:
+            return None
+        if self.state is State.CLOSING:
+            # Without a time yet, the next tick starts the clock of the way out: due at once.
+            return self._close_due or 0.0
+        due = self._ping_due
+        for other in (self._pong_due, self._write_due, self._expiry_due):
+            if other is not None and other < due:
+                due = other
+        return due
+
+    @property
+    def waiting(self) -> tuple[int, int]:
+        """Envelopes that wait to be written, and their bytes."""
+        return self._outbox.events, self._outbox.size
+
+    def _welcome(self, top: Cursor, expires_in: float | None) -> Welcome:
+        settings = self._settings
+        return Welcome(
+            connection_id=self.connection_id,
+            thread_id=self.context.thread_id,
+            cursor=top,
+            heartbeat_ms=round(settings.heartbeat_seconds * 1000),
+            pong_timeout_ms=round(settings.pong_timeout_seconds * 1000),
+            message_bytes=settings.message_bytes,
+            event_bytes=settings.event_bytes,
+            expires_in_ms=None if expires_in is None else max(0, round(expires_in * 1000)),
+        )
+
+    def _offered(self, happened: Offered) -> tuple[Effect, ...]:
+        if self._outbox.add(happened.envelope):
+            return _WAKE
+        return self._end(closing.SLOW_CONSUMER, now=None, report="the outbox is full")
+
+    def _received(self, happened: Received) -> tuple[Effect, ...]:
+        now = happened.now
+        self._pong_due = None  # any frame is a sign of life
+        try:
+            inbound = self._wire.read(happened.text, self._settings.message_bytes)
+            if not isinstance(inbound, Pong) or inbound.n != self._pings:
+                self._take_token(now)
+            return self._served(inbound, now)
+        except IsolationError as error:
+            return self._end(closing.code_of(error.close_code), now=now, report="broken input", error=error)
+
+    def _served(self, inbound: Message | Pong | Ack | Unservable, now: float) -> tuple[Effect, ...]:
+        if isinstance(inbound, Message):
+            if self._inbox >= self._settings.inbox_messages:
+                msg = f"{self._inbox} messages wait for the handler"
+                raise RateLimitedError(msg)
+            self._inbox += 1
+            return (Deliver(inbound),)
+        if isinstance(inbound, Unservable):
+            return self._refuse(inbound.error, now)
+        if isinstance(inbound, Ack):
+            self._ack_seq = inbound.seq
+        return _NOTHING
+
+    def _take_token(self, now: float) -> None:
+        settings = self._settings
+        refill = (now - self._tokens_at) * settings.messages_per_minute / 60.0
+        self._tokens = min(float(settings.message_burst), self._tokens + refill)
+        self._tokens_at = now
+        if self._tokens < 1.0:
+            msg = f"more than {settings.messages_per_minute:g} messages a minute"
+            raise RateLimitedError(msg)
+        self._tokens -= 1.0
+
+    def _consumed(self, _happened: Consumed) -> tuple[Effect, ...]:
+        self._inbox -= 1
+        return _NOTHING
+
+    def _refused(self, happened: Refused) -> tuple[Effect, ...]:
+        try:
+            return self._refuse(happened.error, happened.now)
+        except SchemaViolationError as error:
+            return self._end(closing.SCHEMA_VIOLATION, now=happened.now, report="broken input", error=error)
+
+    def _refuse(self, error: ErrorFrame, now: float) -> tuple[Effect, ...]:
+        if now - self._error_minute >= 60.0:
+            self._error_minute, self._errors = now, 0
+        self._errors += 1
+        if self._errors > _ERRORS_PER_MINUTE:
+            msg = f"more than {_ERRORS_PER_MINUTE} messages a minute could not be served"
+            raise SchemaViolationError(msg)
+        self._outbox.add_frame(error)
+        return _WAKE
+
+    def _writer_ready(self, happened: WriterReady) -> tuple[Effect, ...]:
+        self._write_due = None
+        while (item := self._outbox.take()) is not None:
+            if isinstance(item, Envelope):
+                if (error := self._foreign(item)) is not None:
+                    return error
+                text = self._wire.event(item)
+                self.written += 1
+                if item.durable:
+                    self._seq = item.seq
+            else:
+                text = self._control(item, happened.now)
+            if text is not None:
+                self._write_due = happened.now + self._settings.write_seconds
+                return (Write(text),)
+        return self._drained()
+
+    def _foreign(self, envelope: Envelope) -> tuple[Effect, ...] | None:
+        """Compare the owner at the last hop; None where the envelope may go out."""
+        same = hmac.compare_digest(envelope.owner.key, self.identity.key)
+        if same and is_intact(self.context):
+            return None
+        self._outbox.clear()
+        code = closing.INTERNAL_ERROR if not same else closing.CONTEXT_REJECTED
+        error = OwnerMismatchError(envelope.id, self.connection_id)
+        ended = self._end(code, now=None)
+        what = "foreign envelope held back" if not same else "edited context at the last hop"
+        return (Report(what, error, alarm=True), *ended)
+
+    def _control(self, frame: Frame, now: float) -> str | None:
+        if isinstance(frame, Ping):
+            # Stamped when it leaves: it says what this socket was given before it.
+            frame = Ping(frame.n, self._seq, self._expires_in_ms(now))
+            if self._enforce_pongs:
+                self._pong_due = now + self._settings.pong_timeout_seconds
+        return self._wire.control(frame)
+
+    def _expires_in_ms(self, now: float) -> int | None:
+        if self._expiry_due is None:
+            return None
+        return max(0, round((self._expiry_due - self._settings.expiry_skew_seconds - now) * 1000))
+
+    def _drained(self) -> tuple[Effect, ...]:
+        if self.state is State.LIVE or self.code is None:
+            return _NOTHING
+        incident = self.incident_id if self.code.action == "back_off" else ""
+        wait = closing.retry_after(self.code, self._retry_after_ms)
+        return (Close(self.code, closing.reason(self.code, incident_id=incident, retry_after_ms=wait)),)
+
+    def _ticked(self, happened: Ticked) -> tuple[Effect, ...]:
+        now = happened.now
+        if self._write_due is not None and now >= self._write_due:
+            return self._cut("a write took longer than its deadline")
+        if self._expiry_due is not None and now >= self._expiry_due:
+            return self._end(closing.TOKEN_EXPIRED, now=now)
+        if self._pong_due is not None and now >= self._pong_due:
+            return self._end(closing.HEARTBEAT_TIMEOUT, now=now)
+        if now >= self._ping_due:
+            self._ping_due = now + self._settings.heartbeat_seconds
+            self._pings += 1
+            self._outbox.add_frame(Ping(self._pings, 0, None))
+            return _WAKE
+        return _NOTHING
+
+    def _ticked_closing(self, happened: Ticked) -> tuple[Effect, ...]:
+        if self._close_due is None:
+            # The end came from a step without a time: the clock of the way out starts now.
+            self._close_due = happened.now + self._settings.close_seconds
+        if happened.now >= self._close_due:
+            self.state = State.CLOSED
+            self._outbox.clear()
+            return (Report("goodbye could not be written in time"), Abort())
+        return _NOTHING
+
+    def _cut(self, why: str) -> tuple[Effect, ...]:
+        self.code = closing.SLOW_CONSUMER
+        self.state = State.CLOSED
+        self._outbox.clear()
+        return (Report(why), Stop(), Abort())
+
+    def _ended(self, happened: Ended) -> tuple[Effect, ...]:
+        self._retry_after_ms = happened.retry_after_ms
+        return self._end(happened.code, now=happened.now)
+
+    def _end(
+        self,
+        code: CloseCode,
+        *,
+        now: float | None,
+        report: str = "",
+        error: IsolationError | None = None,
+    ) -> tuple[Effect, ...]:
+        if code.code in _CLEARED:
+            self._outbox.clear()
+        incident = self.incident_id if code.action == "back_off" else ""
+        self._outbox.add_frame(Goodbye(code=code, incident_id=incident, retry_after_ms=self._retry_after_ms))
+        self.code = code
+        self.state = State.CLOSING
+        self._close_due = None if now is None else now + self._settings.close_seconds
+        self._pong_due = self._expiry_due = None
+        reports = (Report(bounded(report), error),) if report else ()
+        return (*reports, Stop(), Wake())
+
+    def _peer_gone(self, _happened: PeerGone) -> tuple[Effect, ...]:
+        was_live = self.state is State.LIVE
+        self.state = State.CLOSED
+        self._outbox.clear()
+        return (Stop(),) if was_live else _NOTHING
+
+    def _finished(self, _happened: Finished) -> tuple[Effect, ...]:
+        self.state = State.CLOSED
+        return _NOTHING
+
+    def _ignored(self, _happened: Input) -> tuple[Effect, ...]:
+        return _NOTHING
+
+
+TRANSITIONS: Final[dict[tuple[State, type], Callable[..., tuple[Effect, ...]]]] = {
+    (State.LIVE, Offered): SessionCore._offered,
+    (State.LIVE, Received): SessionCore._received,
+    (State.LIVE, Consumed): SessionCore._consumed,
+    (State.LIVE, Refused): SessionCore._refused,
+    (State.LIVE, WriterReady): SessionCore._writer_ready,
+    (State.LIVE, Ticked): SessionCore._ticked,
+    (State.LIVE, Ended): SessionCore._ended,
+    (State.LIVE, PeerGone): SessionCore._peer_gone,
+    (State.CLOSING, Offered): SessionCore._ignored,
+    (State.CLOSING, Received): SessionCore._ignored,
+    (State.CLOSING, Consumed): SessionCore._consumed,
+    (State.CLOSING, Refused): SessionCore._ignored,
+    (State.CLOSING, WriterReady): SessionCore._writer_ready,
+    (State.CLOSING, Ticked): SessionCore._ticked_closing,
+    (State.CLOSING, Ended): SessionCore._ignored,
+    (State.CLOSING, PeerGone): SessionCore._peer_gone,
+    (State.CLOSING, Finished): SessionCore._finished,
+    (State.CLOSED, Offered): SessionCore._ignored,
+    (State.CLOSED, Received): SessionCore._ignored,
+    (State.CLOSED, Consumed): SessionCore._ignored,
+    (State.CLOSED, Refused): SessionCore._ignored,
+    (State.CLOSED, WriterReady): SessionCore._ignored,
+    (State.CLOSED, Ticked): SessionCore._ignored,
+    (State.CLOSED, Ended): SessionCore._ignored,
+    (State.CLOSED, PeerGone): SessionCore._ignored,
+    (State.CLOSED, Finished): SessionCore._ignored,
+}
+"""What is legal where. A pair that is missing is a bug of the shell."""

@@ -1,0 +1,175 @@
+"""
+Every bound and time-out of the library, with its unit, limits and source.
+
+A ``Settings`` is a frozen value handed to the factory. Nothing is read from the
+environment, so what a test sees is what production does.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Final, NoReturn, final
+from urllib.parse import urlsplit
+
+import attrs
+
+from .errors import SettingsError, shown
+
+__all__ = ("Settings",)
+
+_SECONDS: Final = {
+    "heartbeat_seconds": (1.0, 600.0),
+    "pong_timeout_seconds": (1.0, 600.0),
+    "proxy_idle_seconds": (2.0, 86_400.0),
+    "auth_seconds": (0.1, 600.0),
+    "write_seconds": (0.1, 600.0),
+    "close_seconds": (0.1, 60.0),
+    "drain_seconds": (0.1, 3_600.0),
+    "detached_seconds": (0.0, 86_400.0),
+    "stream_seconds": (1.0, 86_400.0),
+    "expiry_skew_seconds": (0.0, 300.0),
+}
+_COUNTS: Final = {
+    "message_bytes": (1_024, 16_777_216),
+    "event_bytes": (1_024, 16_777_216),
+    "outbox_events": (8, 1_000_000),
+    "outbox_bytes": (4_096, 1_073_741_824),
+    "inbox_messages": (1, 10_000),
+    "message_burst": (1, 100_000),
+    "sessions_per_identity": (1, 100_000),
+    "pending_handshakes": (1, 1_000_000),
+}
+_PER_MINUTE: Final = {"messages_per_minute": (1.0, 1_000_000.0)}
+
+
+@final
+@attrs.frozen(kw_only=True)
+class Settings:
+    """
+    The bounds of one factory. A value; lives as long as the factory.
+
+    Raises:
+        SettingsError: A value is out of its bounds, or two contradict each
+            other. The message says which and what would do.
+
+    Source: where a field does not name one, DESIGN §7 and SECURITY §2.3; the
+    numbers are starting points of ours, not measurements.
+    """
+
+    origins: tuple[str, ...] = ()
+    """Other origins whose pages may connect, exactly: ``https://app.example.com``. The page's own host always may."""
+    hosts: tuple[str, ...] = ()
+    """Host headers that are served, exactly, with their port if any; empty: all. Set it against DNS rebinding."""
+    require_tls: bool = False
+    """Refuse plain ``ws`` from other machines. Leave it off where a proxy ends TLS."""
+
+    heartbeat_seconds: float = 25.0
+    """Seconds between pings, 1 to 600. With the pong's 8 s it beats the 40 s of uvicorn's own keepalive."""
+    pong_timeout_seconds: float = 8.0
+    """Seconds to a sign of life after a ping, 1 to 600."""
+    proxy_idle_seconds: float = 60.0
+    """Seconds after which a proxy in front drops an idle connection (nginx: 60). Must exceed the heartbeat."""
+    auth_seconds: float = 10.0
+    """Seconds that ``authenticate`` may take, 0.1 to 600."""
+    write_seconds: float = 10.0
+    """Seconds that one write may take before the reader counts as stalled, 0.1 to 600."""
+    close_seconds: float = 2.0
+    """Seconds for goodbye and close together, 0.1 to 60."""
+    drain_seconds: float = 10.0
+    """Seconds that stopping the factory may take, 0.1 to 3,600."""
+    detached_seconds: float = 300.0
+    """Seconds that spawned work goes on after the last session of its identity has ended."""
+    stream_seconds: float = 300.0
+    """Seconds that a stream is kept after its last session or event."""
+    expiry_skew_seconds: float = 30.0
+    """Seconds that a session may live past ``expires_at``, for clocks that differ."""
+
+    message_bytes: int = 65_536
+    """Decoded bytes of one message from a client (OWASP WebSocket Security Cheat Sheet: at most 64 KiB)."""
+    event_bytes: int = 65_536
+    """Encoded bytes of one event (CloudEvents 1.0: what intermediaries must forward)."""
+    outbox_events: int = 1_024
+    """Events that may wait for one socket."""
+    outbox_bytes: int = 1_048_576
+    """Bytes that may wait for one socket."""
+    inbox_messages: int = 32
+    """Messages that may wait for the handler of one session (what uvicorn queues as well)."""
+    messages_per_minute: float = 100.0
+    """Messages per minute that one session may send on average (OWASP: start at 100)."""
+    message_burst: int = 20
+    """Messages that one session may send at once."""
+    sessions_per_identity: int = 20
+    """Sessions of one identity: 5 to 8 tabs are normal, and reconnects overlap."""
+    pending_handshakes: int = 1_000
+    """Sockets of the whole process that are not authenticated yet; above it they are refused with 503."""
+
+    def __attrs_post_init__(self) -> None:
+        """Check each value, then the values against each other."""
+        for name, (low, high) in {**_SECONDS, **_PER_MINUTE}.items():
+            _check_number(name, getattr(self, name), low, high)
+        for name, (least, most) in _COUNTS.items():
+            _check_count(name, getattr(self, name), least, most)
+        if type(self.require_tls) is not bool:
+            _fail("require_tls", self.require_tls, "a bool")
+        for origin in _strings("origins", self.origins):
+            _check_origin(origin)
+        _strings("hosts", self.hosts)
+        self._check_together()
+
+    def _check_together(self) -> None:
+        if self.heartbeat_seconds >= self.proxy_idle_seconds:
+            msg = (
+                f"heartbeat_seconds={self.heartbeat_seconds:g} must be below proxy_idle_seconds="
+                f"{self.proxy_idle_seconds:g}: set it to {self.proxy_idle_seconds * 0.8:g} or less"
+            )
+            raise SettingsError(msg)
+        if self.close_seconds > self.drain_seconds:
+            msg = (
+                f"close_seconds={self.close_seconds:g} must not exceed drain_seconds={self.drain_seconds:g}: "
+                "a drain waits for every close"
+            )
+            raise SettingsError(msg)
+        if self.event_bytes > self.outbox_bytes:
+            msg = (
+                f"event_bytes={self.event_bytes} must not exceed outbox_bytes={self.outbox_bytes}: "
+                "one event would not fit"
+            )
+            raise SettingsError(msg)
+
+
+def _fail(name: str, value: object, wanted: str) -> NoReturn:
+    msg = f"{name}={shown(value)} must be {wanted}"
+    raise SettingsError(msg)
+
+
+def _check_number(name: str, value: object, low: float, high: float) -> None:
+    if (type(value) is not int and type(value) is not float) or not math.isfinite(value):
+        _fail(name, value, "a number")
+    if not low <= value <= high:
+        _fail(name, value, f"from {low:g} to {high:g}")
+
+
+def _check_count(name: str, value: object, least: int, most: int) -> None:
+    if type(value) is not int:
+        _fail(name, value, "an int")
+    if not least <= value <= most:
+        _fail(name, value, f"from {least} to {most}")
+
+
+def _strings(name: str, value: object) -> tuple[str, ...]:
+    if type(value) is not tuple or not all(type(item) is str for item in value):
+        _fail(name, value, 'a tuple of str, such as ("https://app.example.com",)')
+    return value
+
+
+def _check_origin(origin: str) -> None:
+    wanted = "scheme://host or scheme://host:port, exactly as browsers send it"
+    try:
+        parts = urlsplit(origin)
+        port = parts.port
+    except ValueError:
+        _fail("origins", origin, wanted)
+    host = parts.hostname or ""
+    rebuilt = f"{parts.scheme}://{parts.netloc}"
+    if rebuilt != origin or not parts.scheme or not host or "@" in parts.netloc or port == 0 or "*" in origin:
+        _fail("origins", origin, wanted)

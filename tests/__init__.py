@@ -1,0 +1,3 @@
+"""
+The tests of ``ws_isolation``: what is promised, and a broken variant beside each promise.
+"""
