@@ -43,7 +43,7 @@ LAYERS: Final[tuple[tuple[str, ...], ...]] = (
     # 5: where streams live
     ("streams",),
     # 6: the asyncio shell
-    ("oplog", "parts", "run", "manager", "session", "factory"),
+    ("finishing", "oplog", "parts", "run", "manager", "session", "factory", "serving"),
     # 7: frameworks, and other people's tests
     ("adapters.*", "testing.*"),
     # 8: programs

@@ -48,6 +48,8 @@ Action: TypeAlias = Literal["stop", "reauthenticate", "resume", "back_off"]
 
 _RANGES: Final[dict[int, Action]] = {40: "stop", 41: "reauthenticate", 42: "resume", 43: "back_off"}
 _SLUG: Final = re.compile(r"[a-z][a-z0-9_]{0,39}")
+_OWN: Final = range(4900, 5000)
+"""The codes that an application may register."""
 _REASON_LIMIT: Final = 123
 _DEFAULT_RETRY_MS: Final = 1_000
 """What a client of a 43xx code waits at least where the server has no better idea."""
@@ -81,7 +83,7 @@ class CloseCode:
 
     def __attrs_post_init__(self) -> None:
         """Refuse what a server or a client could not handle."""
-        if type(self.code) is not int or not (self.code == 1000 or self.code in _BUILT_IN or 4900 <= self.code <= 4999):
+        if type(self.code) is not int or (self.code not in _BUILT_IN and self.code not in _OWN):
             msg = f"close code {shown(self.code)} is not free: an application's own are 4900 to 4999"
             raise SettingsError(msg)
         if type(self.slug) is not str or _SLUG.fullmatch(self.slug) is None:
@@ -189,7 +191,7 @@ def action_of(number: int, /) -> Action | None:
         None for a number outside 4000 to 4399 that is not 1000: an
         application's own codes carry their action in ``goodbye``.
     """
-    return "stop" if number == 1000 else _RANGES.get(number // 100)
+    return _BUILT_IN[number][1] if number in _BUILT_IN else _RANGES.get(number // 100)
 
 
 def retry_after(code: CloseCode, retry_after_ms: int | None) -> int | None:

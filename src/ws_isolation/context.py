@@ -10,6 +10,9 @@ defects. Python code in the same process can always cheat; this is no sandbox.
 Rule 3: nothing about a context is looked up, guessed or cached.
 """
 
+# The fingerprint and the gate read the slots of this module's own class.
+# pyright: reportPrivateUsage=false
+
 from __future__ import annotations
 
 import difflib
@@ -31,6 +34,7 @@ from .errors import (
     InvalidContextError,
     UnknownFieldError,
     bounded,
+    class_text,
     shown,
     type_name,
 )
@@ -39,7 +43,7 @@ from .identifiers import DEFAULT_POLICY, IdPolicy, check_id, check_user_id
 from .ids import new_uuid7, utc_now
 
 if TYPE_CHECKING:
-    from typing_extensions import Never, Self
+    from typing import Never, Self
 
 __all__ = ("MAX_DEPTH", "UserExecutionContext", "is_intact", "require_context")
 
@@ -226,14 +230,16 @@ class UserExecutionContext:
         }
 
     def __repr__(self) -> str:
-        try:
-            parts = [
-                f"{name}='{bounded(value, _MOST_SHOWN)}'"
-                for name in ("tenant_id", "user_id", "thread_id", "run_id", "request_id")
-                if (value := getattr(self, name)) is not None
-            ]
-        except (AttributeError, TypeError):
-            return "<UserExecutionContext that its constructor did not make>"
+        if not is_intact(self):
+            return "<UserExecutionContext that its constructor did not make or that was changed>"
+        ids = {
+            "tenant_id": self.tenant_id,
+            "user_id": self.user_id,
+            "thread_id": self.thread_id,
+            "run_id": self.run_id,
+            "request_id": self.request_id,
+        }
+        parts = [f"{name}='{bounded(value, _MOST_SHOWN)}'" for name, value in ids.items() if value is not None]
         return f"UserExecutionContext({', '.join(parts)})"
 
     def __copy__(self) -> Self:
@@ -279,8 +285,9 @@ _ARGUMENTS: Final = (
 )
 
 
+_FINGERPRINT: Final = "_fingerprint"
 _SETTERS: Final = tuple(getattr(UserExecutionContext, name).__set__ for name in _FIELDS)
-_set_fingerprint: Final = UserExecutionContext._fingerprint.__set__  # type: ignore[attr-defined]  # noqa: SLF001
+_set_fingerprint: Final = getattr(UserExecutionContext, _FINGERPRINT).__set__
 _NO_CLAIMS: Final = FrozenDict()
 
 
@@ -356,37 +363,40 @@ def require_context(value: object, /, *, caller: str) -> UserExecutionContext:
 
 
 def _origin(kind: type) -> str:
-    """Name module, qualified name, file and id of a class, without trusting any of them."""
-    module = sys.modules.get(_attribute(kind, "__module__"))
-    file = getattr(module, "__file__", None) if module is not None else None
-    where = bounded(file, 200) if type(file) is str else "no file"
+    """Name module, qualified name, file, id and version of a class, without trusting any of them."""
     copy = duplicates.copy_of(kind)
-    version = f", version {copy.split(' ')[1]}" if copy else ""
-    return f"{type_name(kind)} ({where}, id {id(kind):#x}{version})"
+    if copy is not None:
+        # Where it was loaded from, which its module's name need not tell any more.
+        return f"{type_name(kind)} ({bounded(copy.file, 200)}, id {id(kind):#x}, version {bounded(copy.version, 40)})"
+    return f"{type_name(kind)} ({_file_of(class_text(kind, '__module__'))}, id {id(kind):#x})"
 
 
-def _attribute(kind: type, name: str) -> str:
+def _file_of(module: str) -> str:
     try:
-        value = type.__getattribute__(kind, name)
-    except Exception:  # noqa: BLE001  # a metaclass may do anything; the error path is total
-        return ""
-    return value if type(value) is str else ""
+        # Past the module's own __getattr__: a lazy one would load something, or raise.
+        file = object.__getattribute__(sys.modules.get(module), "__file__")
+    except Exception:  # noqa: BLE001  # anything can stand in sys.modules; the error path is total
+        file = None
+    return bounded(file, 200) if type(file) is str else "no file"
 
 
 def _hint(value: object, kind: type) -> str:
-    if value is None:
-        return "pass the context that authenticate() returned; there is no default user"
-    if duplicates.copy_of(kind):
-        return "ws_isolation is loaded twice; import it under one name from one place"
-    if UserExecutionContext in type.mro(kind)[1:]:
-        return "subclasses are refused; put what you want to add into claims"
-    if _attribute(kind, "__name__") == "UserExecutionContext":
-        return "same name, different class; import it from ws_isolation"
-    if _attribute(kind, "__module__") == "unittest.mock":
-        return "a mock is no context; use ws_isolation.testing.make_context()"
-    if "roxy" in _attribute(kind, "__name__"):
-        return "a proxy is no context; pass the object that it stands for"
-    return "build one with UserExecutionContext(user_id=...)"
+    name = class_text(kind, "__name__")
+    # By identity, and past the metaclass: it may have an == and an mro() of its own.
+    is_subclass = any(base is UserExecutionContext for base in vars(type)["__mro__"].__get__(kind))
+    hints = (
+        (value is None, "pass the context that authenticate() returned; there is no default user"),
+        (duplicates.copy_of(kind), "ws_isolation is loaded twice; import it under one name from one place"),
+        (is_subclass, "subclasses are refused; put what you want to add into claims"),
+        (name == "UserExecutionContext", "same name, different class; import it from ws_isolation"),
+        (
+            class_text(kind, "__module__") == "unittest.mock",
+            "a mock is no context; use ws_isolation.testing.make_context()",
+        ),
+        ("roxy" in name, "a proxy is no context; pass the object that it stands for"),
+        (True, "build one with UserExecutionContext(user_id=...)"),
+    )
+    return next(hint for applies, hint in hints if applies)
 
 
 def _check_expiry(value: object) -> datetime | None:
@@ -418,7 +428,7 @@ def _freeze_claims(claims: object) -> FrozenDict:
 def _refuse_finished(context: UserExecutionContext) -> None:
     # A second __init__ on a finished object would re-label a context that others hold.
     try:
-        object.__getattribute__(context, "_fingerprint")
+        object.__getattribute__(context, _FINGERPRINT)
     except AttributeError:
         return
     hint = "it is made once; derive others with child()"

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import final
 
-import attrs
+import msgspec
 
 __all__ = ("Delivery", "ManagerStats")
 
 
 @final
-@attrs.frozen
-class Delivery:
+class Delivery(msgspec.Struct, frozen=True):
     """
     Where an event now stands, and who queued it.
 
@@ -32,8 +31,7 @@ class Delivery:
 
 
 @final
-@attrs.frozen
-class ManagerStats:
+class ManagerStats(msgspec.Struct, frozen=True):
     """
     Counts of one manager, of its own identity only.
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 import sys
 import warnings
 import weakref
-from typing import Any, Final, final
+from typing import Final, cast, final
 
 import attrs
 
@@ -46,9 +46,9 @@ class Copy:
         return f"{self.module} {self.version} ({self.file})"
 
 
-def _slot() -> list[Any]:
-    # Entries may have been made by another version of this file: only their text and `kind` are used.
-    slot: list[Any] | None = getattr(sys, _SLOT, None)
+def _slot() -> list[Copy]:
+    # Entries may have been made by another version of this file: Copy's four attributes and its text are for good.
+    slot = cast("list[Copy] | None", getattr(sys, _SLOT, None))
     if slot is None:
         slot = []
         setattr(sys, _SLOT, slot)
@@ -60,12 +60,9 @@ def other_copies(kind: type, /) -> tuple[str, ...]:
     return tuple(str(copy) for copy in _slot() if copy.kind() is not None and copy.kind() is not kind)
 
 
-def copy_of(kind: type, /) -> str | None:
-    """Return the description of the copy that *kind* is the context class of, or None."""
-    for copy in _slot():
-        if copy.kind() is kind:
-            return str(copy)
-    return None
+def copy_of(kind: type, /) -> Copy | None:
+    """Return the copy that *kind* is the context class of, or None."""
+    return next((copy for copy in _slot() if copy.kind() is kind), None)
 
 
 def register(kind: type, /, *, file: str, version: str) -> None:

@@ -126,13 +126,23 @@ def shown(value: object, /) -> str:
 
 def type_name(kind: type, /) -> str:
     """Return the module and qualified name of a class, bounded, whatever its metaclass does."""
+    module, name = class_text(kind, "__module__"), class_text(kind, "__qualname__")
+    if not module or not name:
+        return "an unnameable type"
+    return bounded(name if module == "builtins" else f"{module}.{name}", 120)
+
+
+def class_text(kind: type, name: str, /) -> str:
+    """
+    Return ``__module__``, ``__name__`` or ``__qualname__`` of a class, empty where it is no exact ``str``.
+
+    Read past the metaclass, which may lie, raise or hand out objects of its own: the error path is total.
+    """
     try:
-        module = type.__getattribute__(kind, "__module__")
-        name = type.__getattribute__(kind, "__qualname__")
-        text = name if module == "builtins" else f"{module}.{name}"
-    except Exception:  # noqa: BLE001  # a metaclass may do anything; the error path is total
-        text = "an unnameable type"
-    return bounded(str(text), 120)
+        text: object = vars(type)[name].__get__(kind)
+    except AttributeError:  # a class can be made without __module__
+        return ""
+    return text if type(text) is str else ""
 
 
 class IsolationError(Exception):

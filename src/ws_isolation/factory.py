@@ -14,10 +14,10 @@ import asyncio
 import logging
 import sys
 import time
-from collections.abc import AsyncGenerator, Callable, Coroutine
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
-from types import TracebackType
+from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar, final
 
 import attrs
@@ -104,7 +104,7 @@ class FactoryStats:
         work: Spawned tasks that go on.
         pending: Handshakes that are not authenticated yet.
         foreign: Envelopes that the last hop held back; anything but 0 is a defect.
-        refused: Ended handshakes and sessions by close code or HTTP status.
+        closes: Ended handshakes and sessions by close code or HTTP status.
     """
 
     sessions: int
@@ -112,7 +112,7 @@ class FactoryStats:
     work: int
     pending: int
     foreign: int
-    refused: dict[int, int]
+    closes: dict[int, int]
 
 
 class _SystemClock:
@@ -156,13 +156,14 @@ class ManagerFactory:
         "_foreign",
         "_loop",
         "_pending",
-        "_refused",
+        "_closes_by_code",
         "_sessions",
         "_settings",
         "_stopped",
         "_streams",
         "_timer",
         "_timer_at",
+        "_warned_plain",
         "_wrapper",
     )
 
@@ -174,18 +175,17 @@ class ManagerFactory:
         clock: Clock | None = None,
     ) -> None:
         if settings is not None and type(settings) is not Settings:
-            msg = f"settings must be a Settings, not {type_name(type(settings))}"
-            raise SettingsError(msg)
+            raise SettingsError(f"settings must be a Settings, not {type_name(type(settings))}")
         if manager is not None and not callable(manager):
-            msg = f"manager must be callable with the shipped manager, not {type_name(type(manager))}"
-            raise SettingsError(msg)
+            raise SettingsError(f"manager must be callable with the shipped manager, not {type_name(type(manager))}")
         self._settings = Settings() if settings is None else settings
         self._wrapper = manager
         self._clock: Clock = _SystemClock() if clock is None else clock
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stopped = False
         self._foreign = 0
-        self._refused: dict[int, int] = {}
+        self._warned_plain = False
+        self._closes_by_code: dict[int, int] = {}
         self._reset()
 
     def _reset(self) -> None:
@@ -266,7 +266,7 @@ class ManagerFactory:
             work=sum(len(live.work) for live in self._streams.all()),
             pending=self._pending,
             foreign=self._foreign,
-            refused=dict(self._refused),
+            closes=dict(self._closes_by_code),
         )
 
     async def __aenter__(self) -> Self:
@@ -314,14 +314,20 @@ class ManagerFactory:
         self._reset()
         self._stopped = True
 
-    async def _within(self, seconds: float, tasks: list[Any]) -> None:
+    async def _within(self, seconds: float, tasks: Sequence[asyncio.Future[Any]]) -> None:
         if not tasks:
             return
-        over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        timer = self._clock.call_at(self._clock.monotonic() + seconds, lambda: over.done() or over.set_result(None))
+        over = asyncio.get_running_loop().create_future()
+
+        def time_is_up() -> None:
+            with suppress(asyncio.InvalidStateError):
+                over.set_result(None)
+
+        timer = self._clock.call_at(self._clock.monotonic() + seconds, time_is_up)
         everything = asyncio.gather(*tasks, return_exceptions=True)
+        either: set[asyncio.Future[Any]] = {everything, over}
         try:
-            await asyncio.wait({everything, over}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
         finally:
             timer.cancel()
         if not everything.done():
@@ -418,9 +424,19 @@ class ManagerFactory:
         """Give the place of ``begin_handshake`` back."""
         self._pending -= 1
 
-    def count_refusal(self, code: int, /) -> None:
+    def count_close(self, code: int, /) -> None:
         """Count a refused handshake or an ended session by its code."""
-        self._refused[code] = self._refused.get(code, 0) + 1
+        self._closes_by_code[code] = self._closes_by_code.get(code, 0) + 1
+
+    def warn_plain(self) -> None:
+        """Warn, once, that sockets come unencrypted from other machines."""
+        if not self._warned_plain:
+            self._warned_plain = True
+            report(
+                logging.WARNING,
+                "plain ws from another machine: tokens and events can be read on the way. Use wss, or ignore this "
+                "where a proxy ends TLS; Settings.require_tls refuses plain ws",
+            )
 
     # What managers and sessions ask of their factory.
 
@@ -509,9 +525,9 @@ class ManagerFactory:
         self._sessions.pop(session, None)
         live.unsubscribe(session, now)
         if session.code is not None:
-            self.count_refusal(session.code.code)
+            self.count_close(session.code.code)
         if not live.sessions:
-            wait = min(self._settings.stream_seconds, self._settings.detached_seconds or self._settings.stream_seconds)
+            wait = min(self._settings.stream_seconds, self._settings.detached_seconds)
             self._schedule_stream(live, now + wait)
 
     def count_foreign(self) -> None:
@@ -566,7 +582,8 @@ class ManagerFactory:
 
 def _refuse_import(call: str) -> None:
     """Raise when a module is being imported on this stack, naming it (promise P4)."""
-    frame = sys._getframe(1)  # noqa: SLF001  # inspect.currentframe() is the same call
+    # inspect.currentframe() is the same call.
+    frame: FrameType | None = sys._getframe(1)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
     module = ""
     while frame is not None:
         code = frame.f_code

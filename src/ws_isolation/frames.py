@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any, TypeAlias, final
 
 import attrs
+import msgspec
 
 from .closing import CloseCode, retry_after
 from .frozen import FrozenDict
@@ -20,8 +21,7 @@ __all__ = ("Ack", "ErrorFrame", "Frame", "GapFrame", "Goodbye", "Inbound", "Mess
 
 
 @final
-@attrs.frozen(kw_only=True)
-class Welcome:
+class Welcome(msgspec.Struct, frozen=True, kw_only=True):
     """The first frame of a session, exactly once."""
 
     connection_id: str
@@ -50,8 +50,7 @@ class Welcome:
 
 
 @final
-@attrs.frozen
-class ResumedFrame:
+class ResumedFrame(msgspec.Struct, frozen=True):
     """The answer to a cursor where nothing was missed."""
 
     resumed: Resumed
@@ -62,8 +61,7 @@ class ResumedFrame:
 
 
 @final
-@attrs.frozen
-class GapFrame:
+class GapFrame(msgspec.Struct, frozen=True):
     """The answer to a cursor behind which something was missed."""
 
     gap: Gap
@@ -81,8 +79,7 @@ class GapFrame:
 
 
 @final
-@attrs.frozen
-class Ping:
+class Ping(msgspec.Struct, frozen=True):
     """Asks for a sign of life and says how far this socket has got."""
 
     n: int
@@ -98,8 +95,7 @@ class Ping:
 
 
 @final
-@attrs.frozen(kw_only=True)
-class Goodbye:
+class Goodbye(msgspec.Struct, frozen=True, kw_only=True):
     """The last frame of a session: why, and what to do."""
 
     code: CloseCode
@@ -123,8 +119,7 @@ class Goodbye:
 
 
 @final
-@attrs.frozen(kw_only=True)
-class ErrorFrame:
+class ErrorFrame(msgspec.Struct, frozen=True, kw_only=True):
     """The answer to a well-formed message that cannot be served; the session stays open."""
 
     slug: str
@@ -172,16 +167,14 @@ class Message:
 
 
 @final
-@attrs.frozen
-class Pong:
+class Pong(msgspec.Struct, frozen=True):
     """The client is alive."""
 
     n: int
 
 
 @final
-@attrs.frozen
-class Ack:
+class Ack(msgspec.Struct, frozen=True):
     """The client has processed events up to *seq*; for metrics only."""
 
     seq: int

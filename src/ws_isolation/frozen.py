@@ -10,15 +10,27 @@ dict, and an enum that slips into JSON is how a log call once closed every chat.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Final, NoReturn, TypeAlias, cast, final
+
+from typing_extensions import override
 
 from .errors import bounded, shown, type_name
 
 if TYPE_CHECKING:
-    from typing_extensions import Never
+    from typing import Never
 
-__all__ = ("MAX_DEPTH", "MAX_INT", "FrozenDict", "FrozenJson", "Json", "JsonTooLargeError", "JsonValueError", "freeze", "thaw")
+__all__ = (
+    "MAX_DEPTH",
+    "MAX_INT",
+    "FrozenDict",
+    "FrozenJson",
+    "Json",
+    "JsonTooLargeError",
+    "JsonValueError",
+    "freeze",
+    "thaw",
+)
 
 Json: TypeAlias = "Mapping[str, Json] | list[Json] | tuple[Json, ...] | str | int | float | bool | None"
 """A JSON value as callers hand it in."""
@@ -31,6 +43,11 @@ MAX_INT: Final = 2**53 - 1
 
 MAX_DEPTH: Final = 32
 """How deep payloads may nest; decoders raise RecursionError from about 1,000 on."""
+
+
+def _refuse() -> NoReturn:
+    msg = "this mapping is frozen: build a new one"
+    raise TypeError(msg)
 
 
 @final
@@ -50,19 +67,36 @@ class FrozenDict(dict[str, "FrozenJson"]):
             msg = "FrozenDict takes no content: use freeze()"
             raise TypeError(msg)
 
-    def _refuse(self, *_args: object, **_kwargs: object) -> NoReturn:
-        msg = "this mapping is frozen: build a new one"
-        raise TypeError(msg)
+    def __setitem__(self, *_args: object) -> NoReturn:
+        _refuse()
 
-    __setitem__ = _refuse
-    __delitem__ = _refuse
-    __ior__ = _refuse
-    clear = _refuse
-    pop = _refuse
-    popitem = _refuse
-    setdefault = _refuse
-    update = _refuse
+    def __delitem__(self, *_args: object) -> NoReturn:
+        _refuse()
 
+    def __ior__(self, *_args: object) -> NoReturn:  # type: ignore[misc]  # mypy wants it to match __or__
+        _refuse()
+
+    def clear(self) -> NoReturn:
+        """Refuse."""
+        _refuse()
+
+    def pop(self, *_args: object) -> NoReturn:
+        """Refuse."""
+        _refuse()
+
+    def popitem(self) -> NoReturn:
+        """Refuse."""
+        _refuse()
+
+    def setdefault(self, *_args: object) -> NoReturn:
+        """Refuse."""
+        _refuse()
+
+    def update(self, *_args: object, **_kwargs: object) -> NoReturn:
+        """Refuse."""
+        _refuse()
+
+    @override
     def __hash__(self) -> int:  # type: ignore[override]  # dict says None; a frozen one has a hash
         return hash(frozenset(self.items()))
 
@@ -72,18 +106,21 @@ class FrozenDict(dict[str, "FrozenJson"]):
     def __deepcopy__(self, _memo: object) -> FrozenDict:
         return self
 
+    @override
     def copy(self) -> FrozenDict:
         """Return the same object: it cannot change."""
         return self
 
+    @override
     def __reduce__(self) -> tuple[object, ...]:
         return (_restore, (dict(self),))
 
 
 _TOO_DEEP: Final = "nested too deep, or a container that holds itself"
 
-_new: Final = dict.__new__
-_update: Final = dict.update
+# Past the refusals, for the one place that fills a new FrozenDict.
+_new: Final = cast("Callable[[type[FrozenDict]], FrozenDict]", dict.__new__)
+_update: Final = cast("Callable[[FrozenDict, dict[object, object]], None]", dict.update)  # pyright: ignore[reportUnknownMemberType]
 
 
 def _restore(plain: dict[str, FrozenJson], /) -> FrozenJson:
@@ -113,8 +150,18 @@ class JsonValueError(ValueError):
         return "$" + "".join(reversed(self.steps))
 
 
+def _fail(problem: str) -> NoReturn:
+    raise JsonValueError(problem)
+
+
 class JsonTooLargeError(JsonValueError):
     """A value that would be fine if it were smaller; internal as well."""
+
+    @property
+    @override
+    def path(self) -> str:
+        """The whole value: which part of it is too much cannot be said."""
+        return "$"
 
 
 class _Budget:
@@ -149,7 +196,8 @@ def freeze(value: object, /, *, limit: int = 65_536, depth: int = MAX_DEPTH) -> 
             Nothing else is raised, whatever the value's own methods do.
     """
     budget = _Budget(limit)
-    if type(value) is dict or type(value) is list:
+    kind = type(value)
+    if kind is dict or kind is list:
         # The common ones, without the detour.
         return _freeze_container(value, budget, depth)
     values = [value]
@@ -157,7 +205,9 @@ def freeze(value: object, /, *, limit: int = 65_536, depth: int = MAX_DEPTH) -> 
     return cast("FrozenJson", values[0])
 
 
-def _freeze_values(values: list[object], budget: _Budget, depth: int) -> list[int]:
+def _freeze_values(  # noqa: C901  # one branch for each kind of scalar, in one loop on purpose
+    values: list[object], budget: _Budget, depth: int
+) -> list[int]:
     """
     Check the scalars in *values*, replace all else by its frozen copy, and return the places of the latter.
 
@@ -173,15 +223,13 @@ def _freeze_values(values: list[object], budget: _Budget, depth: int) -> list[in
             elif type(item) is int:
                 left -= 1
                 if not -MAX_INT <= item <= MAX_INT:
-                    msg = f"{shown(item)} is outside ±(2^53-1), where JavaScript is exact: send it as a string"
-                    raise JsonValueError(msg)
+                    _fail(f"{shown(item)} is outside ±(2^53-1), where JavaScript is exact: send it as a string")
             elif item is None or type(item) is bool:
                 left -= 4
             elif type(item) is float:
                 left -= 3
                 if not math.isfinite(item):
-                    msg = f"{item} is no JSON number"
-                    raise JsonValueError(msg)
+                    _fail(f"{item} is no JSON number")
             else:
                 containers.append(index)
         if left < 0:
@@ -202,21 +250,20 @@ def _utf8_size(text: str, left: int) -> int:
     try:
         return len(text.encode("utf-8"))
     except UnicodeEncodeError:
-        msg = "the text holds a lone surrogate, which UTF-8 cannot carry"
-        raise JsonValueError(msg) from None
+        raise JsonValueError("the text holds a lone surrogate, which UTF-8 cannot carry") from None
 
 
 def _freeze_container(value: object, budget: _Budget, depth: int) -> FrozenJson:
     if depth <= 0:
         raise JsonValueError(_TOO_DEEP)
     if type(value) is dict or type(value) is FrozenDict:
-        return _freeze_mapping(value, budget, depth)  # type: ignore[arg-type]
+        return _freeze_mapping(cast("dict[object, object]", value), budget, depth)
     if type(value) is list or type(value) is tuple:
-        return _freeze_items(value, budget, depth)  # type: ignore[arg-type]
+        return _freeze_items(cast("list[object]", value), budget, depth)
     return _freeze_mapping(_read_mapping(value, budget), budget, depth)
 
 
-def _freeze_items(value: list[object] | tuple[object, ...], budget: _Budget, depth: int) -> tuple[FrozenJson, ...]:
+def _freeze_items(value: Sequence[object], budget: _Budget, depth: int) -> tuple[FrozenJson, ...]:
     # Brackets, and the commas between the items, before anything is copied.
     budget.left -= len(value) + 1
     if budget.left < 0:
@@ -235,11 +282,10 @@ def _freeze_mapping(value: dict[object, object], budget: _Budget, depth: int) ->
     size = 4 * len(value) + 1
     if size > budget.left:
         budget.refuse()
-    plain = dict.copy(value)
+    plain = {**value}
     for key in plain:
         if type(key) is not str:
-            msg = f"a key is no str but {type_name(type(key))}"
-            raise JsonValueError(msg)
+            _fail(f"a key is no str but {type_name(type(key))}")
         size += len(key) if key.isascii() else _utf8_size(key, budget.left)
     budget.left -= size
     values = list(plain.values())
@@ -263,20 +309,17 @@ def _read_mapping(value: object, budget: _Budget) -> dict[object, object]:
     try:
         # On the type, never isinstance on the value: a mock's __class__ may lie or raise.
         if not issubclass(type(value), Mapping):
-            msg = f"a value of type {type_name(type(value))} is no JSON value: convert it first, see events.to_json()"
-            raise JsonValueError(msg)
+            _fail(f"a value of type {type_name(type(value))} is no JSON value: convert it first, see events.to_json()")
         for count, (key, item) in enumerate(cast("Mapping[object, object]", value).items(), start=1):
             if type(key) is not str:
-                msg = f"a key is no str but {type_name(type(key))}"
-                raise JsonValueError(msg)
+                _fail(f"a key is no str but {type_name(type(key))}")
             if 4 * count > budget.left:
                 budget.refuse()
             plain[key] = item
     except JsonValueError:
         raise
     except Exception as error:  # noqa: BLE001  # foreign methods: nothing but JsonValueError leaves here
-        msg = f"the value could not be read ({type_name(type(error))})"
-        raise JsonValueError(msg) from None
+        raise JsonValueError(f"the value could not be read ({type_name(type(error))})") from None
     return plain
 
 

@@ -47,11 +47,9 @@ class IdPolicy:
     def __attrs_post_init__(self) -> None:
         """Refuse a policy that could not be applied."""
         if type(self.placeholders) is not frozenset:
-            msg = f"placeholders must be a frozenset of str, not {type_name(type(self.placeholders))}"
-            raise SettingsError(msg)
+            raise SettingsError(f"placeholders must be a frozenset of str, not {type_name(type(self.placeholders))}")
         if type(self.unicode_letters) is not bool:
-            msg = f"unicode_letters must be a bool, not {type_name(type(self.unicode_letters))}"
-            raise SettingsError(msg)
+            raise SettingsError(f"unicode_letters must be a bool, not {type_name(type(self.unicode_letters))}")
 
 
 DEFAULT_POLICY: Final = IdPolicy()

@@ -210,7 +210,7 @@ def _check_text(text_id: str, run: _Run) -> None:
 def _check_completion(event: AgentCompleted, run: _Run) -> None:
     if run.children:
         _fail("L20", f"child run {shown(min(run.children))} is open: end it before its parent completes")
-    pending = set() if event.pending_tool_call_ids is UNSET else set(event.pending_tool_call_ids)
+    pending: set[str] = set() if event.pending_tool_call_ids is UNSET else set(event.pending_tool_call_ids)
     for call, (_, executor) in run.open_tools.items():
         if executor != "client":
             _fail("L13", f"tool call {shown(call)} is open: complete it before agent_completed")

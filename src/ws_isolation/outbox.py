@@ -38,7 +38,7 @@ class Outbox:
         self._max_events = events
         self._max_bytes = size
         self._envelopes = 0
-        self.size = 0
+        self.size: int = 0
         """Bytes of envelopes that wait."""
 
     def __len__(self) -> int:

@@ -13,7 +13,7 @@ import logging
 import time
 from abc import ABC, abstractmethod
 from types import TracebackType
-from typing import TYPE_CHECKING, Final, Literal, Protocol, TypeAlias, final
+from typing import TYPE_CHECKING, Final, Literal, Protocol, TypeAlias, cast, final
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -21,7 +21,7 @@ from msgspec import UNSET, UnsetType
 from .errors import InvalidEventError, InvalidStateError, IsolationError, shown
 from .events import AgentMessageDelta, AgentThinking, Event, Problem, ToolCompleted, ToolExecuting
 from .events.conversion import converted
-from .frozen import FrozenJson, JsonTooLargeError, JsonValueError
+from .frozen import FrozenDict, FrozenJson, JsonTooLargeError, JsonValueError
 from .ids import new_uuid7
 from .oplog import report
 
@@ -133,8 +133,8 @@ class Tool:
         title: str | UnsetType,
         timeout_ms: int | UnsetType,
     ) -> None:
-        self.id = tool_call_id
-        self.name = name
+        self.id: str = tool_call_id
+        self.name: str = name
         self.result: object = UNSET
         self.summary: str | UnsetType = UNSET
         self.status: ToolStatus = "ok"
@@ -149,7 +149,7 @@ class Tool:
             thread_id=run.thread_id,
             tool_call_id=tool_call_id,
             tool_name=name,
-            arguments=value,
+            arguments=cast("FrozenDict | UnsetType", value),  # the event refuses what is no object
             arguments_text=_text_of(arguments) if was_cut else UNSET,
             truncated=True if was_cut else UNSET,
             title=title,
@@ -257,7 +257,7 @@ class _Pieces(ABC):
     __slots__ = ("_done", "_index", "_run", "_size", "_texts", "_whole", "id")
 
     def __init__(self, run: Owner, texts: MutableMapping[str, Thought | MessageText]) -> None:
-        self.id = new_uuid7()
+        self.id: str = new_uuid7()
         self._run = run
         self._texts = texts
         self._whole: list[str] = []

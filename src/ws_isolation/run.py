@@ -125,9 +125,9 @@ class Run:
         parent: Run | None = None,
         watch: RunWatch | None = None,
     ) -> None:
-        self.id = new_uuid7() if run_id is None else run_id
+        self.id: str = new_uuid7() if run_id is None else run_id
         thread_id = sender.context.thread_id if parent is None else parent.thread_id
-        self.thread_id = self.id if thread_id is None else thread_id
+        self.thread_id: str = self.id if thread_id is None else thread_id
         self._sender = sender
         self._parent = parent
         self._watch = watch

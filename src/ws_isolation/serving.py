@@ -14,13 +14,24 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Final, Protocol, TypeAlias, final
+
+import msgspec
 
 from . import closing
 from .closing import CloseCode
 from .context import UserExecutionContext, require_context
-from .door import Refusal, check_door
-from .errors import AccessError, ContextError, IsolationError, PeerError, UnauthenticatedError
+from .door import Refusal, check_door, is_plain
+from .errors import (
+    AccessError,
+    ContextError,
+    ExpiredError,
+    PeerError,
+    TransportClosedError,
+    UnauthenticatedError,
+    UsageError,
+)
+from .finishing import finish
 from .frames import Goodbye
 from .handshake import Handshake, choose_subprotocol
 from .ids import new_incident_id
@@ -29,7 +40,7 @@ from .wire import DEFAULT_WIRE, SUBPROTOCOL, Wire
 
 if TYPE_CHECKING:
     from .factory import ManagerFactory
-    from .session import Handler
+    from .session import Handler, Session
     from .stream import Start
     from .typing import Transport
 
@@ -44,6 +55,7 @@ Returns the context, or refuses: ``UnauthenticatedError`` or None → 4001,
 → 4300, since then the client's credential is not at fault.
 """
 
+_UNAVAILABLE: Final = 503
 _RETRY_AFTER: Final = 1
 """Seconds in the Retry-After of a 503; clients spread themselves with jitter."""
 
@@ -70,14 +82,21 @@ class Opening(Protocol):
         ...
 
 
-class _Denied(Exception):  # noqa: N818  # a decision, never seen outside this module
+@final
+class _Admitted(msgspec.Struct, frozen=True):
+    """The client may have a session of *context*, from *start* on."""
+
+    context: UserExecutionContext
+    start: Start
+
+
+@final
+class _Denied(msgspec.Struct, frozen=True):
     """The client is accepted only to be told *code*."""
 
-    def __init__(self, code: CloseCode, why: str, cause: BaseException | None = None) -> None:
-        super().__init__(code, why)
-        self.code = code
-        self.why = why
-        self.cause = cause
+    code: CloseCode
+    why: str
+    cause: Exception | None = None
 
 
 async def serve_opening(
@@ -93,39 +112,16 @@ async def serve_opening(
     Returns when the socket is closed, whatever happened; what went wrong is in
     the log. Cancelling it closes the socket first.
     """
-    refusal = check_door(opening.handshake, factory.settings)
-    if refusal is None and not factory.begin_handshake():
-        refusal = Refusal(503, "no room, or a drain goes on")
+    refusal = _knock(opening.handshake, factory)
     if refusal is not None:
         await _refuse(opening, factory, refusal)
         return
-    pending = True
     try:
-        subprotocol, spoken = choose_subprotocol(opening.handshake.subprotocols, wire.subprotocol)
-        try:
-            if not spoken:
-                raise _Denied(closing.SUBPROTOCOL, "none of the offered subprotocols is spoken here")
-            start, context = await _admit(opening.handshake, factory, authenticate)
-        except _Denied as denied:
-            await _tell(opening, factory, wire, subprotocol, denied)
-            return
-        transport = await opening.accept(subprotocol)
-        enforce = subprotocol == SUBPROTOCOL
-        session = factory.open_session(
-            context, transport, wire=wire, start=start, handshake=opening.handshake, enforce_pongs=enforce
-        )
-        pending = False
-        factory.end_handshake()
-        await session.serve(handler)
-    except asyncio.CancelledError:
-        if pending:
-            await _cancelled(opening)
-        raise
-    except IsolationError as error:
-        report(logging.INFO, "handshake ended", error=error, path=opening.handshake.path)
+        session = await _open(opening, factory, authenticate, wire)
     finally:
-        if pending:
-            factory.end_handshake()
+        factory.end_handshake()
+    if session is not None:
+        await session.serve(handler)
 
 
 async def identify(
@@ -135,7 +131,7 @@ async def identify(
     Run ``authenticate`` within its deadline and pass the gate.
 
     Raises:
-        AccessError: It refused.
+        AccessError: It refused, or returned None or an expired context.
         ContextError: It returned something that is no intact context.
         TimeoutError: It took longer than ``Settings.auth_seconds``.
         Exception: Whatever else it raised.
@@ -145,29 +141,107 @@ async def identify(
     if context is None:
         detail = "authenticate() returned None"
         raise UnauthenticatedError(detail)
-    return require_context(context, caller=caller)
+    genuine = require_context(context, caller=caller)
+    if genuine.is_expired(factory.utc_now()):
+        detail = "authenticate() returned an expired context"
+        raise ExpiredError(detail)
+    return genuine
 
 
-async def _admit(
-    handshake: Handshake, factory: ManagerFactory, authenticate: Authenticate
-) -> tuple[Start, UserExecutionContext]:
+def _knock(handshake: Handshake, factory: ManagerFactory) -> Refusal | None:
+    """Decide what needs no credential; None where a place among the pending handshakes was taken."""
+    refusal = check_door(handshake, factory.settings)
+    if refusal is not None:
+        return refusal
+    try:
+        if not factory.begin_handshake():
+            return Refusal(_UNAVAILABLE, "no room for another handshake, or a drain goes on")
+    except UsageError as error:
+        return Refusal(_UNAVAILABLE, str(error))
+    if is_plain(handshake):
+        factory.warn_plain()
+    return None
+
+
+async def _open(
+    opening: Opening, factory: ManagerFactory, authenticate: Authenticate, wire: Wire
+) -> Session | None:
+    """Return the session, None where the handshake ended otherwise."""
+    subprotocol, spoken = choose_subprotocol(opening.handshake.subprotocols, wire.subprotocol)
+    outcome: _Admitted | _Denied = _Denied(closing.SUBPROTOCOL, "none of the offered subprotocols is spoken here")
+    if spoken:
+        try:
+            outcome = await _admit(opening.handshake, factory, authenticate)
+        except asyncio.CancelledError:
+            # The server is going away, or its client left: nothing was accepted yet.
+            await finish(_refuse(opening, factory, Refusal(_UNAVAILABLE, "cancelled during authentication")))
+            raise
+    transport = await _accept(opening, factory, wire, subprotocol)
+    if transport is None:
+        return None
+    # From here to the subscription nothing is awaited: checked and done in one step.
+    if isinstance(outcome, _Admitted):
+        outcome = _last_check(factory, outcome)
+    if isinstance(outcome, _Denied):
+        await finish(_tell(transport, opening, factory, wire, outcome))
+        return None
+    return factory.open_session(
+        outcome.context,
+        transport,
+        wire=wire,
+        start=outcome.start,
+        handshake=opening.handshake,
+        enforce_pongs=subprotocol == SUBPROTOCOL,
+    )
+
+
+async def _admit(handshake: Handshake, factory: ManagerFactory, authenticate: Authenticate) -> _Admitted | _Denied:
     try:
         start = handshake.start
         context = await identify(handshake, factory, authenticate, "serve()")
     except (AccessError, PeerError, ContextError) as error:
         why = "refused by authenticate" if isinstance(error, AccessError) else "rejected"
-        raise _Denied(closing.code_of(error.close_code), why, error) from None
+        return _Denied(closing.code_of(error.close_code), why, error)
     except Exception as error:  # noqa: BLE001  # whatever authenticate raises is not the client's fault
-        raise _Denied(closing.INTERNAL_ERROR, "authenticate failed", error) from None
-    if context.is_expired(factory.utc_now()):
-        raise _Denied(closing.TOKEN_EXPIRED, "authenticate returned an expired context")
-    if not factory.has_room(context):
-        raise _Denied(closing.CONNECTION_LIMIT, "the identity has as many sessions as it may have")
-    return start, context
+        return _Denied(closing.INTERNAL_ERROR, "authenticate failed", error)
+    return _Admitted(context, start)
+
+
+def _last_check(factory: ManagerFactory, admitted: _Admitted) -> _Admitted | _Denied:
+    if factory.is_draining:
+        return _Denied(closing.DRAIN, "a drain has begun")
+    if not factory.has_room(admitted.context):
+        return _Denied(closing.CONNECTION_LIMIT, "the identity has as many sessions as it may have")
+    return admitted
+
+
+async def _accept(
+    opening: Opening, factory: ManagerFactory, wire: Wire, subprotocol: str | None
+) -> Transport | None:
+    """Accept the socket; None where its client is gone. Cancelled, what was accepted is told so and closed."""
+    transport: Transport | None = None
+
+    async def accept() -> None:
+        nonlocal transport
+        async with asyncio.timeout(factory.settings.close_seconds):
+            transport = await opening.accept(subprotocol)
+
+    try:
+        await finish(accept())
+    except asyncio.CancelledError:
+        code = closing.DRAIN if factory.is_draining else closing.INTERNAL_ERROR
+        if transport is not None:
+            await finish(_tell(transport, opening, factory, wire, _Denied(code, "cancelled during accept")))
+        raise
+    except Exception as error:  # noqa: BLE001  # a peer that is gone, or a server that failed: nobody to tell
+        level = logging.INFO if isinstance(error, TransportClosedError) else logging.ERROR
+        report(level, "the socket could not be accepted", error=error, path=opening.handshake.path)
+    return transport
 
 
 async def _refuse(opening: Opening, factory: ManagerFactory, refusal: Refusal) -> None:
-    factory.count_refusal(refusal.status)
+    """Answer with a status: within ``Settings.close_seconds``, whatever the peer does."""
+    factory.count_close(refusal.status)
     report(
         logging.WARNING,
         "handshake refused",
@@ -177,23 +251,27 @@ async def _refuse(opening: Opening, factory: ManagerFactory, refusal: Refusal) -
         origin=opening.handshake.origin,
         client=opening.handshake.client,
     )
-    await opening.refuse(refusal.status, _RETRY_AFTER if refusal.status == 503 else None)
+    try:
+        async with asyncio.timeout(factory.settings.close_seconds):
+            await opening.refuse(refusal.status, _RETRY_AFTER if refusal.status == _UNAVAILABLE else None)
+    except Exception as error:  # noqa: BLE001  # the refusal stands, told or not
+        report(logging.INFO, "the refusal could not be told", error=error, path=opening.handshake.path)
 
 
 async def _tell(
-    opening: Opening, factory: ManagerFactory, wire: Wire, subprotocol: str | None, denied: _Denied
+    transport: Transport, opening: Opening, factory: ManagerFactory, wire: Wire, denied: _Denied
 ) -> None:
-    """Accept, say goodbye, close: within ``Settings.close_seconds``, whatever the peer does."""
+    """Say goodbye and close: within ``Settings.close_seconds``, whatever the peer does."""
     code = denied.code
-    incident = new_incident_id()
     ours = code.action == "back_off"
-    factory.count_refusal(code.code)
+    incident = new_incident_id()
+    factory.count_close(code.code)
     report(
         logging.ERROR if ours else logging.WARNING,
         f"handshake ended: {denied.why}",
         # A refusal is the ordinary business of authenticate: its text, no traceback. A failure is not.
         error=denied.cause if ours else None,
-        refusal=None if denied.cause is None or ours else str(denied.cause),
+        refusal=None if denied.cause is None or ours else f"{type(denied.cause).__name__} {denied.cause}".strip(),
         code=code.code,
         incident_id=incident,
         path=opening.handshake.path,
@@ -201,25 +279,13 @@ async def _tell(
         client=opening.handshake.client,
     )
     shown_incident = incident if ours else ""
-    wait = closing.retry_after(code, None)
-    transport: Transport | None = None
+    reason = closing.reason(code, incident_id=shown_incident, retry_after_ms=closing.retry_after(code, None))
     try:
         async with asyncio.timeout(factory.settings.close_seconds):
-            transport = await opening.accept(subprotocol)
             text = wire.control(Goodbye(code=code, incident_id=shown_incident))
             if text is not None:
                 await transport.send(text)
-            await transport.close(code.code, closing.reason(code, incident_id=shown_incident, retry_after_ms=wait))
+            await transport.close(code.code, reason)
     except Exception as error:  # noqa: BLE001  # a peer that is gone or stalled; the refusal stands either way
         report(logging.INFO, "the refusal could not be told", error=error, incident_id=incident)
-        if transport is not None:
-            transport.abort()
-
-
-async def _cancelled(opening: Opening) -> None:
-    # The server is going away, or the peer left: one try to answer, bounded by the caller's own cancellation.
-    try:
-        async with asyncio.timeout(1):
-            await asyncio.shield(opening.refuse(503, _RETRY_AFTER))
-    except Exception as error:  # noqa: BLE001
-        report(logging.INFO, "a cancelled handshake could not be answered", error=error)
+        transport.abort()

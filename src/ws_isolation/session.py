@@ -29,8 +29,8 @@ from .errors import (
     PeerError,
     TransportClosedError,
 )
+from .finishing import finish
 from .frames import ErrorFrame, Message
-from .ids import new_incident_id
 from .oplog import report
 from .run import CANCEL_PREFIX
 from .session_core import (
@@ -151,8 +151,8 @@ class Session:
         home: Home,
         handshake: Handshake | None,
     ) -> None:
-        self.handshake = handshake
-        self.manager = manager
+        self.handshake: Handshake | None = handshake
+        self.manager: IsolatedManager = manager
         self._core = core
         self._transport = transport
         self._live = live
@@ -347,8 +347,8 @@ class Session:
             self.close(closing.DRAIN if draining else closing.INTERNAL_ERROR)
         else:
             self._log(logging.ERROR, "the handler failed", error=error)
-            spoken = isinstance(error, AccessError | ContextExpiredError | PeerError)
-            self.close(closing.code_of(error.close_code) if spoken else closing.INTERNAL_ERROR)
+            spoken = error.close_code if isinstance(error, AccessError | ContextExpiredError | PeerError) else None
+            self.close(closing.INTERNAL_ERROR if spoken is None else closing.code_of(spoken))
 
     async def leave(self) -> None:
         """
@@ -357,15 +357,7 @@ class Session:
         Bounded: the core cuts a goodbye that cannot be written, and the
         handler's grace is finite. A cancellation meanwhile waits its turn.
         """
-        way_out = asyncio.ensure_future(self._close_everything())
-        cancelled: asyncio.CancelledError | None = None
-        while not way_out.done():
-            try:
-                await asyncio.shield(way_out)
-            except asyncio.CancelledError as error:
-                cancelled = error
-        if cancelled is not None:
-            raise cancelled
+        await finish(self._close_everything())
 
     async def _handle(self, handler: Handler | None) -> None:
         try:

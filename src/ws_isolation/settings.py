@@ -7,8 +7,8 @@ environment, so what a test sees is what production does.
 
 from __future__ import annotations
 
-import math
-from typing import Final, NoReturn, final
+import re
+from typing import Final, NoReturn, cast, final
 from urllib.parse import urlsplit
 
 import attrs
@@ -40,6 +40,9 @@ _COUNTS: Final = {
     "pending_handshakes": (1, 1_000_000),
 }
 _PER_MINUTE: Final = {"messages_per_minute": (1.0, 1_000_000.0)}
+_ORIGIN: Final = re.compile(r"[a-z][a-z0-9+.-]*://[a-z0-9._\[\]:-]*[a-z0-9._\]]")
+"""Lower case and ASCII, as RFC 6454 §6.2 serialises it; hosts of other scripts in punycode."""
+_DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 
 
 @final
@@ -143,7 +146,7 @@ def _fail(name: str, value: object, wanted: str) -> NoReturn:
 
 
 def _check_number(name: str, value: object, low: float, high: float) -> None:
-    if (type(value) is not int and type(value) is not float) or not math.isfinite(value):
+    if type(value) is not int and type(value) is not float:
         _fail(name, value, "a number")
     if not low <= value <= high:
         _fail(name, value, f"from {low:g} to {high:g}")
@@ -157,19 +160,21 @@ def _check_count(name: str, value: object, least: int, most: int) -> None:
 
 
 def _strings(name: str, value: object) -> tuple[str, ...]:
-    if type(value) is not tuple or not all(type(item) is str for item in value):
-        _fail(name, value, 'a tuple of str, such as ("https://app.example.com",)')
-    return value
+    items = cast("tuple[object, ...]", value)
+    if type(value) is not tuple or not all(type(item) is str for item in items):
+        _fail(name, items, 'a tuple of str, such as ("https://app.example.com",)')
+    return cast("tuple[str, ...]", items)
 
 
 def _check_origin(origin: str) -> None:
     wanted = "scheme://host or scheme://host:port, exactly as browsers send it"
+    if _ORIGIN.fullmatch(origin) is None:
+        _fail("origins", origin, wanted)
     try:
         parts = urlsplit(origin)
         port = parts.port
     except ValueError:
         _fail("origins", origin, wanted)
-    host = parts.hostname or ""
-    rebuilt = f"{parts.scheme}://{parts.netloc}"
-    if rebuilt != origin or not parts.scheme or not host or "@" in parts.netloc or port == 0 or "*" in origin:
+    if not parts.hostname or port in (0, _DEFAULT_PORTS.get(parts.scheme, 0)):
+        # A port that is the scheme's own is left out by browsers, so this entry would never match.
         _fail("origins", origin, wanted)

@@ -15,7 +15,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias, final
 
-import attrs
+import msgspec
 
 from .errors import SchemaViolationError
 from .events.envelope import Envelope, seal
@@ -40,8 +40,7 @@ _MAX_SEQ: Final = 2**53 - 1
 
 
 @final
-@attrs.frozen
-class Cursor:
+class Cursor(msgspec.Struct, frozen=True):
     """
     How far a client has seen its stream. Opaque to clients: they copy it.
 
@@ -71,8 +70,10 @@ def parse_start(text: str | None, /) -> Start:
         SchemaViolationError: It is neither. An unknown but well-formed cursor
             is no error; it is answered with a gap.
     """
-    if text is None or text == "window":
-        return text
+    if text is None:
+        return None
+    if text == "window":
+        return "window"
     epoch, _, rest = text[:200].partition(".") if text.count(".") == 2 else ("", "", "")
     seq, _, event_id = rest.partition(".")
     if _EPOCH.fullmatch(epoch) and _SEQ.fullmatch(seq) and _UUID.fullmatch(event_id) and int(seq) <= _MAX_SEQ:
@@ -82,8 +83,7 @@ def parse_start(text: str | None, /) -> Start:
 
 
 @final
-@attrs.frozen
-class Resumed:
+class Resumed(msgspec.Struct, frozen=True):
     """Nothing was missed. *count* events were replayed before it."""
 
     cursor: Cursor
@@ -91,8 +91,7 @@ class Resumed:
 
 
 @final
-@attrs.frozen
-class Gap:
+class Gap(msgspec.Struct, frozen=True):
     """Something was missed and cannot be replayed; *cursor* is where the stream is now."""
 
     reason: GapReason
@@ -117,11 +116,11 @@ class Stream:
     __slots__ = ("epoch", "identity", "last_id", "lifecycle", "seq")
 
     def __init__(self, identity: Identity, epoch: str) -> None:
-        self.identity = identity
-        self.epoch = epoch
-        self.seq = 0
-        self.last_id = NIL_ID
-        self.lifecycle = Lifecycle()
+        self.identity: Identity = identity
+        self.epoch: str = epoch
+        self.seq: int = 0
+        self.last_id: str = NIL_ID
+        self.lifecycle: Lifecycle = Lifecycle()
 
     @property
     def cursor(self) -> Cursor:

@@ -48,13 +48,13 @@ class LiveStream:
     __slots__ = ("__weakref__", "detached_at", "runs", "scheduled", "sessions", "stream", "touched", "work")
 
     def __init__(self, stream: Stream, now: float) -> None:
-        self.stream = stream
+        self.stream: Stream = stream
         self.sessions: tuple[Subscriber, ...] = ()
         self.runs: dict[str, OpenRun] = {}
         self.work: set[asyncio.Task[Any]] = set()
-        self.touched = now
-        self.detached_at = now
-        self.scheduled = False
+        self.touched: float = now
+        self.detached_at: float = now
+        self.scheduled: bool = False
 
     def subscribe(self, session: Subscriber, /) -> None:
         """Add a session; what is published from now on is offered to it."""

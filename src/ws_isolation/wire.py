@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, cast, final
+from typing import TYPE_CHECKING, Final, Protocol, cast, final
 
 import attrs
 import msgspec
@@ -169,7 +169,7 @@ class PlainWire:
         return Message(type=name, data=_frozen(members))
 
 
-def _object(text: str | bytes, limit: int) -> dict[str, Any]:
+def _object(text: str | bytes, limit: int) -> dict[str, object]:
     if type(text) is not str:
         msg = "a binary message; only text is spoken here"
         raise BadFrameError(msg)
@@ -186,7 +186,7 @@ def _object(text: str | bytes, limit: int) -> dict[str, Any]:
     if type(value) is not dict:
         msg = "a frame is a JSON object"
         raise BadFrameError(msg)
-    return cast("dict[str, Any]", value)
+    return cast("dict[str, object]", value)
 
 
 def _size(text: str) -> int:
@@ -203,14 +203,14 @@ def _frozen(value: object) -> FrozenDict:
         raise SchemaViolationError(error.problem) from None
 
 
-def _refuse_reserved(members: dict[str, Any]) -> None:
+def _refuse_reserved(members: dict[str, object]) -> None:
     for name in RESERVED_NAMES:
         if name in members:
             msg = f"the member {name} is reserved: who a client is, says its handshake alone"
             raise SchemaViolationError(msg)
 
 
-def _control(kind: str, members: dict[str, Any]) -> Inbound:
+def _control(kind: str, members: dict[str, object]) -> Inbound:
     match kind:
         case "ws.pong":
             _only(members, {"type", "n", "seq"})
@@ -225,13 +225,13 @@ def _control(kind: str, members: dict[str, Any]) -> Inbound:
             raise BadFrameError(msg)
 
 
-def _only(members: dict[str, Any], known: set[str]) -> None:
+def _only(members: dict[str, object], known: set[str]) -> None:
     if unknown := members.keys() - known:
         msg = f"the control frame has the unknown member {shown(min(unknown))}"
         raise SchemaViolationError(msg)
 
 
-def _count(members: dict[str, Any], name: str, *, least: int = 0) -> int:
+def _count(members: dict[str, object], name: str, *, least: int = 0) -> int:
     value = members.get(name)
     if type(value) is not int or not least <= value <= _MAX_SEQ:
         msg = f"{name} must be an integer of at least {least}"
@@ -239,12 +239,12 @@ def _count(members: dict[str, Any], name: str, *, least: int = 0) -> int:
     return value
 
 
-def _optional_count(members: dict[str, Any], name: str) -> None:
+def _optional_count(members: dict[str, object], name: str) -> None:
     if members.get(name) is not None:
         _count(members, name)
 
 
-def _message(kind: str, members: dict[str, Any]) -> Inbound | Unservable:
+def _message(kind: str, members: dict[str, object]) -> Inbound | Unservable:
     _refuse_reserved(members)
     if _TYPE.fullmatch(kind) is None:
         msg = "the type of a message is a-z, 0-9 and _, at most 64 characters"
@@ -258,7 +258,7 @@ def _message(kind: str, members: dict[str, Any]) -> Inbound | Unservable:
         raise SchemaViolationError(msg)
     message_id = _optional_text(members, "id", _UUID)
     run_id = _optional_text(members, "run_id", _ID)
-    frozen = _frozen({} if data is None else data)
+    frozen = _frozen(cast("object", data) if data is not None else {})
     if unknown := members.keys() - _MESSAGE_MEMBERS:
         path = f"$.{bounded(min(unknown), 64)}"
         error = ErrorFrame(
@@ -272,7 +272,7 @@ def _message(kind: str, members: dict[str, Any]) -> Inbound | Unservable:
     return Message(type=kind, data=frozen, id=message_id, run_id=run_id)
 
 
-def _optional_text(members: dict[str, Any], name: str, pattern: re.Pattern[str]) -> str | None:
+def _optional_text(members: dict[str, object], name: str, pattern: re.Pattern[str]) -> str | None:
     value = members.get(name)
     if value is None:
         return None

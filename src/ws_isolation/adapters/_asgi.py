@@ -23,8 +23,9 @@ Send: TypeAlias = Callable[[Message], Awaitable[None]]
 
 _GONE: Final = (RuntimeError, OSError)
 """
-What servers raise from ``send`` once the peer is gone or the close was sent:
-starlette RuntimeError and WebSocketDisconnect, uvicorn ClientDisconnected (an OSError).
+What servers raise from ``send`` once the peer is gone or the close was sent: RuntimeError
+for a message out of turn, uvicorn's ClientDisconnected is an OSError. What a framework
+adds to them is its adapter's business.
 """
 
 

@@ -7,11 +7,11 @@ an orderly end, ``manager`` hands an HTTP endpoint the manager of its own user.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, MutableMapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
-from ..errors import AccessError, ForbiddenError, MissingExtraError
+from ..errors import AccessError, ForbiddenError, MissingExtraError, TransportClosedError
 from ..serving import Authenticate, identify, serve_opening
 from ..wire import DEFAULT_WIRE, Wire
 from ._asgi import AsgiOpening, handshake_of
@@ -20,9 +20,9 @@ try:
     from starlette.exceptions import HTTPException
     from starlette.requests import Request
     from starlette.websockets import WebSocket, WebSocketDisconnect
-except ImportError as error:
+except ImportError as _error:
     _MESSAGE = "the Starlette adapter needs starlette. Install it with: pip install 'ws-isolation[starlette]'"
-    raise MissingExtraError(_MESSAGE) from error
+    raise MissingExtraError(_MESSAGE) from _error
 
 if TYPE_CHECKING:
     from ..factory import ManagerFactory
@@ -56,7 +56,14 @@ async def serve(
 
     Cancelling it closes the socket with 4200 during a drain, else 4300.
     """
-    opening = AsgiOpening(websocket.scope, websocket.receive, websocket.send)
+
+    async def send(message: MutableMapping[str, Any]) -> None:
+        try:
+            await websocket.send(message)
+        except WebSocketDisconnect as gone:
+            raise TransportClosedError(gone.code) from gone
+
+    opening = AsgiOpening(websocket.scope, websocket.receive, send)
     await serve_opening(opening, factory, authenticate, handler, wire)
 
 

@@ -25,7 +25,6 @@ from .envelope import WIRE_VERSION, Envelope, encode_data, seal
 from .problem import Problem, Usage
 from .tool import Executor, ToolCompleted, ToolExecuting, ToolStatus
 
-
 __all__ = (
     "EVENT_CLASSES",
     "WIRE_VERSION",

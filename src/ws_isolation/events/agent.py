@@ -8,6 +8,7 @@ from typing import ClassVar, Literal, TypeAlias, final
 
 import attrs
 from msgspec import UNSET, UnsetType
+from typing_extensions import override
 
 from .declaration import Event, declared
 from .limits import (
@@ -32,7 +33,6 @@ from .limits import (
     Uri,
 )
 from .problem import Problem, Usage
-
 
 __all__ = (
     "AgentCancelled",
@@ -134,10 +134,12 @@ class AgentThinking(Event):
     """Where the whole can be had, with the user's own authorisation."""
 
     @property
+    @override
     def durable(self) -> bool:
         """Whether it is a whole thought or a last piece."""
         return self.mode == "summary" or self.done is True
 
+    @override
     def _check_together(self) -> None:
         if self.full_text is not UNSET and self.done is UNSET:
             self._refuse("full_text", _DONE_FIRST)
@@ -177,10 +179,12 @@ class AgentMessageDelta(Event):
     """Where the whole can be had, with the user's own authorisation."""
 
     @property
+    @override
     def durable(self) -> bool:
         """Whether it is the last piece."""
         return self.done is True
 
+    @override
     def _check_together(self) -> None:
         if self.full_text is not UNSET and self.done is UNSET:
             self._refuse("full_text", _DONE_FIRST)
@@ -269,7 +273,7 @@ class AgentCancelled(Event):
     final: ClassVar[bool] = True
 
     reason: Slug
-    """``user``, ``superseded``, ``timeout``, ``quota``, ``shutdown``, ``disconnect_policy``, ``parent_ended``, or other."""
+    """``user``, ``superseded``, ``timeout``, ``quota``, ``shutdown``, ``disconnect_policy``, ``parent_ended``, …"""
     detail: Text1000 | UnsetType = UNSET
     """At most 1,000 characters."""
     usage: tuple[Usage, ...] | UnsetType = UNSET

@@ -17,9 +17,9 @@ the whole process.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Mapping
 from types import UnionType
-from typing import Annotated, Any, Final, Literal, TypeAlias, Union, get_args, get_origin
+from typing import Annotated, Any, Final, Literal, TypeAlias, Union, cast, get_args, get_origin
 
 from msgspec import Meta, UnsetType
 from msgspec.json import Encoder
@@ -27,7 +27,6 @@ from msgspec.json import Encoder
 from ..errors import bounded, type_name
 from ..frozen import MAX_INT, FrozenDict, FrozenJson, JsonValueError, freeze
 from .limits import ENVELOPE, FRAME_BYTES, PAYLOAD_DEPTH
-
 
 __all__ = ("Check", "check_of", "declares")
 
@@ -58,7 +57,7 @@ def declares(annotation: object, /) -> tuple[object, bool, bool]:
     return annotation, optional, ENVELOPE in marks
 
 
-def check_of(annotation: object, values: Container[type], /) -> Check:
+def check_of(annotation: object, values: Container[object], /) -> Check:
     """
     Return the check that *annotation* declares.
 
@@ -74,23 +73,13 @@ def check_of(annotation: object, values: Container[type], /) -> Check:
     if get_origin(annotation) is Annotated:
         kind, *marks = get_args(annotation)
         limits = next((mark for mark in marks if isinstance(mark, Meta)), _NO_LIMITS)
-    if kind is str:
-        return _text(limits)
-    if kind is int:
-        return _integer(limits)
-    if kind is float:
-        return _number(limits)
-    if kind is bool:
-        return _boolean(limits)
-    if kind is Any:
-        return _json(limits)
-    if isinstance(kind, type) and kind in values:
-        return _instance(kind)
-    return _generic(kind, get_origin(kind), limits, values)
-
-
-def _generic(kind: object, origin: object, limits: Meta, values: Container[type]) -> Check:
-    arguments = get_args(kind)
+    make = _BY_KIND.get(kind)
+    if make is not None:
+        return make(limits)
+    if kind in values:
+        return _instance(cast("type", kind))
+    arguments: tuple[object, ...] = get_args(kind)
+    origin = get_origin(kind)
     if origin is Literal:
         return _choice(arguments)
     if origin is tuple and arguments[1:] == (...,):
@@ -111,49 +100,50 @@ def _extra(limits: Meta, name: str, default: int) -> int:
 
 def _text(limits: Meta) -> Check:
     least = limits.min_length or 0
-    most = _UNLIMITED if limits.max_length is None else limits.max_length
-    most_bytes = _extra(limits, "bytes", _UNLIMITED)
     # Length first: a text of 100 MB must not be encoded or matched to learn that it is too long.
-    length = min(most, most_bytes)
-    pattern = limits.pattern
-    if most_bytes < _UNLIMITED:
-        too_long = f"must be at most {most_bytes:,} bytes in UTF-8"
-    else:
-        too_long = f"must be at most {most:,} characters"
-
-    def explain(value: object) -> str:
-        if type(value) is not str:
-            raise _wrong("a str", value)
-        if len(value) < least:
-            raise JsonValueError("must not be empty")
-        if len(value) > length:
-            raise JsonValueError(too_long)
-        if pattern is not None:
-            raise JsonValueError(f"must match {pattern}")
-        try:
-            size = len(value.encode("utf-8"))
-        except UnicodeEncodeError:
-            raise JsonValueError("holds a lone surrogate, which UTF-8 cannot carry") from None
-        if size > most_bytes:
-            raise JsonValueError(too_long)
-        return value
+    length = min(limits.max_length or _UNLIMITED, _extra(limits, "bytes", _UNLIMITED))
 
     def check(value: object) -> str:
         if type(value) is str and least <= len(value) <= length and value.isascii():
             return value
-        return explain(value)
+        return _text_in_full(value, limits, length)
 
-    if pattern is None:
+    if limits.pattern is None:
         return check
-    matches = re.compile(pattern).fullmatch
+    matches = re.compile(limits.pattern).fullmatch
 
     def check_pattern(value: object) -> str:
-        # All patterns are about ASCII, which a surrogate is not.
+        # All patterns are about ASCII, so no surrogate and no byte limit is left to look at.
         if type(value) is str and len(value) <= length and value.isascii() and matches(value) is not None:
             return value
-        return explain(value)
+        return _text_in_full(value, limits, length)
 
     return check_pattern
+
+
+def _text_in_full(value: object, limits: Meta, length: int) -> str:
+    """Check what is not plainly right, and say what is wrong with it."""
+    if type(value) is not str:
+        raise _wrong("a str", value)
+    if len(value) < (limits.min_length or 0):
+        raise JsonValueError("must not be empty")
+    if len(value) > length:
+        raise _too_long(limits)
+    if limits.pattern is not None:
+        raise JsonValueError(f"must match {limits.pattern}")
+    try:
+        size = len(value.encode("utf-8"))
+    except UnicodeEncodeError:
+        raise JsonValueError("holds a lone surrogate, which UTF-8 cannot carry") from None
+    if size > _extra(limits, "bytes", _UNLIMITED):
+        raise _too_long(limits)
+    return value
+
+
+def _too_long(limits: Meta) -> JsonValueError:
+    if limits.extra is None:
+        return JsonValueError(f"must be at most {limits.max_length:,} characters")
+    return JsonValueError(f"must be at most {limits.extra['bytes']:,} bytes in UTF-8")
 
 
 def _integer(limits: Meta) -> Check:
@@ -227,13 +217,14 @@ def _items(item_check: Check) -> Check:
     def check(value: object) -> object:
         if type(value) is not tuple:
             raise _wrong("a tuple", value)
-        for index, item in enumerate(value):
+        items = cast("tuple[object, ...]", value)
+        for index, item in enumerate(items):
             try:
                 item_check(item)
             except JsonValueError as error:
                 error.steps.append(f"[{index}]")
                 raise
-        return value
+        return items
 
     return check
 
@@ -273,3 +264,12 @@ def _json_object(limits: Meta, key_check: Check) -> Check:
         return frozen
 
     return check
+
+
+_BY_KIND: Final[Mapping[object, Callable[[Meta], Check]]] = {
+    str: _text,
+    int: _integer,
+    float: _number,
+    bool: _boolean,
+    Any: _json,
+}

@@ -13,7 +13,8 @@ methods do. Types are looked at, never ``__class__``: a mock's lies.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum
@@ -28,14 +29,14 @@ from ..context import UserExecutionContext
 from ..errors import InvalidEventError, bounded, type_name
 from ..frozen import FrozenJson, JsonTooLargeError, JsonValueError, freeze
 from ..keys import Identity
-from .limits import FRAME_BYTES, PAYLOAD_DEPTH
-
+from .limits import PAYLOAD_DEPTH
 
 __all__ = ("converted", "format_time", "to_json")
 
 _CONTEXT_NAME: Final = UserExecutionContext.__name__
+_MOST_BYTES: Final = 1_048_576
 _NAIVE: Final = "a naive datetime names no moment: give it a time zone"
-_SCALARS: Final = frozenset({str, int, float, bool, type(None)})
+_SEQUENCES: Final = frozenset({list, tuple})
 
 _HINTS: Final[tuple[tuple[type, str], ...]] = (
     (str, "is a subclass of str: use str(value)"),
@@ -45,7 +46,7 @@ _HINTS: Final[tuple[tuple[type, str], ...]] = (
     (bytes, "is binary: use value.decode() or base64"),
     (bytearray, "is binary: use value.decode() or base64"),
     (memoryview, "is binary: use value.tobytes() and base64"),
-    (Set, "has no order: use sorted(value)"),
+    (AbstractSet, "has no order: use sorted(value)"),
     (tuple, "is a subclass of tuple: use value._asdict() or tuple(value)"),
     (list, "is a subclass of list: use list(value)"),
     (type, "is a class: pass an instance"),
@@ -57,7 +58,7 @@ _HINTS: Final[tuple[tuple[type, str], ...]] = (
 )
 
 
-def to_json(value: object, /, *, limit: int = FRAME_BYTES) -> FrozenJson:
+def to_json(value: object, /, *, limit: int = _MOST_BYTES) -> FrozenJson:
     """
     Convert *value* to JSON that nobody can change.
 
@@ -67,7 +68,8 @@ def to_json(value: object, /, *, limit: int = FRAME_BYTES) -> FrozenJson:
             instances of attrs classes, dataclasses and pydantic models (their
             public fields), any ``Mapping`` with ``str`` keys, list, tuple.
         limit: Bytes that the result may have when encoded (a lower bound is
-            counted, so nothing legal is refused).
+            counted, so nothing legal is refused). 1 MiB is what an outbox
+            holds, ``Settings.outbox_bytes``.
 
     Returns:
         A deep-frozen copy: it shares nothing mutable with *value*.
@@ -126,19 +128,21 @@ class _Conversion:
         self.left -= 1
         if self.left < 0:
             raise JsonTooLargeError(f"the value is larger than {self.limit} bytes")
-        if type(value) in _SCALARS:
+        kind = type(value)
+        # By identity: a metaclass may refuse to be hashed.
+        if kind is str or kind is int or kind is float or kind is bool or value is None:
             return value
         if depth < 0:
             raise JsonValueError("nested too deep, or a value that holds itself")
         try:
-            return self._dispatch(value, type(value), depth - 1)
+            return self._dispatch(value, kind, depth - 1)
         except JsonValueError:
             raise
         except Exception as error:  # noqa: BLE001  # foreign methods: nothing but JsonValueError leaves here
             raise JsonValueError(f"the value could not be read ({type_name(type(error))})") from None
 
     def _dispatch(self, value: object, kind: type, depth: int) -> object:
-        if kind is list or kind is tuple:
+        if kind in _SEQUENCES:
             return self._items(cast("Sequence[object]", value), depth)
         if kind.__name__ == _CONTEXT_NAME or kind is Identity:
             raise JsonValueError("a context or identity never leaves the server: pick the fields that you need")
@@ -150,6 +154,10 @@ class _Conversion:
                 return convert(value)
         if issubclass(kind, Mapping):
             return self._members(cast("Mapping[object, object]", value).items(), depth)
+        return self._object(value, depth)
+
+    def _object(self, value: object, depth: int) -> object:
+        kind = type(value)
         if callable(dump := getattr(kind, "model_dump", None)):
             # pydantic, without importing it. What comes back is checked like everything else.
             return self.convert(dump(value, mode="json"), depth)
@@ -157,7 +165,7 @@ class _Conversion:
             return self._fields(value, [field.name for field in attrs.fields(kind)], depth)
         if dataclasses.is_dataclass(kind):
             return self._fields(value, [field.name for field in dataclasses.fields(kind)], depth)
-        raise JsonValueError(f"a value of type {type_name(kind)} {_hint(kind)}")
+        raise JsonValueError(f"a value of type {type_name(type(value))} {_hint(type(value))}")
 
     def _items(self, value: Sequence[object], depth: int) -> list[object]:
         items: list[object] = []
@@ -175,6 +183,8 @@ class _Conversion:
             if type(key) is not str:
                 raise JsonValueError(f"a key is no str but {type_name(type(key))}: name it yourself")
             try:
+                # Quotes, colon and comma.
+                self.left -= 4
                 members[key] = self.convert(item, depth)
             except JsonValueError as error:
                 error.steps.append(f".{bounded(key, 40)}")

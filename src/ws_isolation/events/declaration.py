@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from operator import attrgetter
-from typing import ClassVar, Final, Literal, NoReturn, TypeVar, cast, get_type_hints, final
+from typing import ClassVar, Final, Literal, NoReturn, TypeVar, cast, final, get_type_hints
 
 import attrs
 from msgspec import UNSET, UnsetType
@@ -29,7 +29,6 @@ from ..errors import EventTypeError, InvalidEventError, type_name
 from ..frozen import JsonValueError
 from .checks import Check, check_of, declares
 from .limits import Id, Metadata, Uuid
-
 
 __all__ = ("Event", "Value", "data_fields", "data_of", "declared", "envelope_fields")
 

@@ -21,7 +21,6 @@ from ..keys import Identity
 from .conversion import format_time
 from .declaration import Event, data_of
 
-
 __all__ = ("EVENT_BYTES", "WIRE_VERSION", "Envelope", "encode_data", "format_time", "seal")
 
 WIRE_VERSION: Final = "1.0"
@@ -80,11 +79,15 @@ def encode_data(event: Event, /) -> bytes:
     try:
         return _encode(data_of(event))
     except Exception as error:  # noqa: BLE001  # an edited event may hold anything; its producer must hear of it
-        problem = f"cannot be encoded ({type_name(type(error))}): it was not made by its constructor, or was edited"
-        raise InvalidEventError("$", problem, event.type) from None
+        raise _edited(event, error) from None
 
 
-def seal(  # noqa: PLR0913  # the envelope has these members
+def _edited(event: Event, error: Exception) -> InvalidEventError:
+    problem = f"cannot be encoded ({type_name(type(error))}): it was not made by its constructor, or was edited"
+    return InvalidEventError("$", problem, event.type)
+
+
+def seal(
     event: Event,
     /,
     *,
@@ -129,7 +132,10 @@ def seal(  # noqa: PLR0913  # the envelope has these members
     frame["data"] = data
     if event.scope == "run" and not ("run_id" in frame and "thread_id" in frame):
         raise InvalidEventError("$.run_id", "belongs to a run: send it inside manager.run()", event.type)
-    encoded = _encode(frame)
+    try:
+        encoded = _encode(frame)
+    except Exception as error:  # noqa: BLE001  # as in encode_data(), for the fields beside the data
+        raise _edited(event, error) from None
     if len(encoded) > event_bytes:
         problem = (
             f"the frame is {len(encoded):,} bytes long, at most {event_bytes:,} are allowed: cut the payload and set "

@@ -22,7 +22,6 @@ from msgspec import Meta
 
 from ..frozen import MAX_INT
 
-
 if TYPE_CHECKING:
     from collections.abc import Mapping
 

@@ -12,7 +12,6 @@ from msgspec import UNSET, UnsetType
 from .declaration import Value, declared
 from .limits import Count, HttpStatus, Name, Slug, Text4000, Title, Uri, UrnUuid
 
-
 __all__ = ("Problem", "Usage")
 
 

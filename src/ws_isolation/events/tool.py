@@ -8,6 +8,7 @@ from typing import ClassVar, Literal, TypeAlias, final
 
 import attrs
 from msgspec import UNSET, UnsetType
+from typing_extensions import override
 
 from ..frozen import FrozenDict
 from .declaration import Event, declared
@@ -27,7 +28,6 @@ from .limits import (
     Uri,
 )
 from .problem import Problem
-
 
 __all__ = ("Executor", "ToolCompleted", "ToolExecuting", "ToolStatus")
 
@@ -77,6 +77,7 @@ class ToolExecuting(Event):
     result_ref: Uri | UnsetType = UNSET
     """Where the whole can be had, with the user's own authorisation."""
 
+    @override
     def _check_together(self) -> None:
         if self.arguments_text is UNSET:
             if self.arguments is UNSET:
@@ -127,6 +128,7 @@ class ToolCompleted(Event):
     synthetic: Synthetic | UnsetType = UNSET
     """The library closed what the run had left open."""
 
+    @override
     def _check_together(self) -> None:
         if (self.status == "ok") is not (self.error is UNSET):
             self._refuse("error", "must be there if and only if status is not 'ok'")

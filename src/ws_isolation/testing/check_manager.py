@@ -52,7 +52,11 @@ def _require(holds: object, what: str) -> None:
 async def _offers_the_protocol(make: MakeManager) -> None:
     """A manager has context, send, run and stats."""
     manager = make(make_context())
-    _require(isinstance(manager, IsolatedManager), f"(got {type(manager).__qualname__})")
+    _require(_is_manager(manager), f"(got {type(manager).__qualname__})")
+
+
+def _is_manager(value: object) -> bool:
+    return isinstance(value, IsolatedManager)
 
 
 async def _keeps_its_context(make: MakeManager) -> None:
@@ -100,11 +104,14 @@ async def _refuses_run_events_without_a_run(make: MakeManager) -> None:
 async def _keeps_a_run_legal(make: MakeManager) -> None:
     """A second start, a tool that never began and an event after the end are refused."""
     manager = make(make_context())
-    async with manager.run("check") as run:
-        place = {"run_id": run.id, "thread_id": run.thread_id}
-        await _must_refuse(manager, AgentStarted(**place, agent_name="again"))
-        await _must_refuse(manager, ToolCompleted(**place, tool_call_id="c", tool_name="t", status="ok"))
-    await _must_refuse(manager, AgentThinking(**place, thought_id="t", mode="summary", text="x"))
+    run = manager.run("check")
+    run_id, thread_id = run.id, run.thread_id
+    async with run:
+        await _must_refuse(manager, AgentStarted(run_id=run_id, thread_id=thread_id, agent_name="again"))
+        never_began = ToolCompleted(run_id=run_id, thread_id=thread_id, tool_call_id="c", tool_name="t", status="ok")
+        await _must_refuse(manager, never_began)
+    late = AgentThinking(run_id=run_id, thread_id=thread_id, thought_id="t", mode="summary", text="x")
+    await _must_refuse(manager, late)
 
 
 async def _ends_a_run_once(make: MakeManager) -> None:

@@ -26,7 +26,7 @@ class RecordingTransport:
     def __init__(self) -> None:
         self.sent: list[str] = []
         self.closed: tuple[int, str] | None = None
-        self.aborted = False
+        self.aborted: bool = False
         self._incoming: asyncio.Queue[str | bytes | TransportClosedError] = asyncio.Queue()
         self._reads = asyncio.Event()
         self._reads.set()

@@ -1,0 +1,3 @@
+"""
+What is said: event classes, conversion, envelope and golden frames.
+"""
