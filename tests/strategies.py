@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Final, NoReturn
 from unittest import mock
 
+import attrs
 from hypothesis import strategies as st
 
 HOSTILE_IDS: Final = ("a", "b", "a:b", "b:a", "*", "{x}", ">", "a.b", "a>", "%s", "../a", "a|b", "1", "A", "0", "a,b")
@@ -185,21 +186,26 @@ MAKE_HOSTILE: Final[dict[str, Callable[[], object]]] = {
     "hostile class": _unnameable,
     "generator": lambda: (n for n in range(3)),
     "module": lambda: types,
-    "lambda": lambda: len,
+    "function": lambda: len,
+    "list of hostile": lambda: [Hostile()],
+    "dict of hostile": lambda: {"user_id": Hostile()},
 }
 """Makes objects of which each question may raise, lie or never end, by a name for the test's id."""
 
 
-def hostile() -> st.SearchStrategy[object]:
+@attrs.frozen
+class Something:
     """
-    Draw objects that do not wish us well.
+    A drawn value in a wrapper, since Hypothesis itself looks at what it draws, and would meet the hostile ones.
     """
-    return st.sampled_from(sorted(MAKE_HOSTILE)).map(lambda name: MAKE_HOSTILE[name]())
+
+    shown: str
+    make: Callable[[], object] = attrs.field(repr=False)
 
 
-def anything() -> st.SearchStrategy[object]:
+def anything() -> st.SearchStrategy[Something]:
     """
-    Draw values of builtin types, containers of them, and hostile objects.
+    Draw makers of values of builtin types, of containers of them, and of hostile objects.
     """
     flat = st.one_of(
         st.none(),
@@ -212,6 +218,9 @@ def anything() -> st.SearchStrategy[object]:
         st.uuids(),
         st.datetimes(),
         st.decimals(),
-        hostile(),
     )
-    return st.one_of(flat, st.lists(flat, max_size=3), st.dictionaries(st.text(), flat, max_size=3))
+    values = st.one_of(flat, st.lists(flat, max_size=3), st.dictionaries(st.text(), flat, max_size=3))
+    return st.one_of(
+        values.map(lambda value: Something(repr(value), lambda: value)),
+        st.sampled_from(sorted(MAKE_HOSTILE)).map(lambda name: Something(name, MAKE_HOSTILE[name])),
+    )

@@ -19,7 +19,11 @@ from .stream import Start, parse_start
 
 __all__ = ("Handshake", "Headers", "choose_subprotocol")
 
-_TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,4096}")
+_ANSWERABLE: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,24}")
+"""
+A subprotocol that may be answered although it is not spoken: a token of RFC 9110, and too short for
+a credential that somebody offers without ``bearer.``; registered names have at most 20 characters.
+"""
 _BEARER_SUBPROTOCOL: Final = "bearer."
 _MOST_PAIRS: Final = 100
 """Query parameters that are read; more than anybody needs, few enough to parse for a stranger."""
@@ -158,7 +162,7 @@ def choose_subprotocol(offered: tuple[str, ...], spoken: str | None, /) -> tuple
         return spoken, True
     if not offered:
         return None, True
-    names = [name for name in offered if not _is_bearer(name) and _TOKEN.fullmatch(name)]
+    names = [name for name in offered if not _is_bearer(name) and _ANSWERABLE.fullmatch(name)]
     return (names[0] if names else None), False
 
 

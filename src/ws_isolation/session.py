@@ -53,6 +53,7 @@ from .session_core import (
     Ticked,
     Wake,
     Write,
+    WriteFailed,
     WriterReady,
 )
 
@@ -286,8 +287,9 @@ class Session:
         Call *callback* exactly once when the session has ended; the last one registered comes first.
 
         Args:
-            callback: Without arguments; a coroutine it returns is awaited. What
-                it raises is logged and stops no other callback.
+            callback: Without arguments; a coroutine it returns is awaited, and
+                cancelled after twice ``Settings.close_seconds``. What it raises
+                is logged and stops no other callback.
 
         Raises:
             ClosedError: The session has ended.
@@ -362,11 +364,10 @@ class Session:
     async def _handle(self, handler: Handler | None) -> None:
         try:
             await (_listen(self) if handler is None else handler(self))
-        except asyncio.CancelledError as error:
+        except BaseException as error:  # the guard owns every exit path (P2)
             self.end_by(error)
-            raise
-        except Exception as error:  # noqa: BLE001  # the guard owns every exit path (P2)
-            self.end_by(error)
+            if isinstance(error, asyncio.CancelledError | KeyboardInterrupt | SystemExit):
+                raise
         else:
             self.end_by(None)
 
@@ -379,50 +380,59 @@ class Session:
             while self._core.state is not State.CLOSED:
                 await self._transport.receive()
         except TransportClosedError as error:
-            self._feed(PeerGone(error.code))
-        except Exception as error:  # noqa: BLE001
-            self._transport_failed("receive", error)
+            self._peer_gone(error)
+        except Exception as error:  # noqa: BLE001  # an adapter may raise anything
+            # What cannot be read from may still be written to: the writer says goodbye.
+            self._log(logging.ERROR, "the transport's receive() failed", error=error)
+            self.close(closing.INTERNAL_ERROR)
 
     async def _write_all(self) -> None:
-        try:
-            while True:
-                todo = self._next()
-                if isinstance(todo, Write):
-                    await self._transport.send(todo.text)
-                elif isinstance(todo, Close):
-                    await self._transport.close(todo.code.code, todo.reason)
-                    self._feed(Finished())
-                elif self._core.state is State.CLOSED:
-                    return
-                else:
-                    self._wake = asyncio.get_running_loop().create_future()
-                    await self._wake
-        except TransportClosedError as error:
-            self._feed(PeerGone(error.code))
-        except Exception as error:  # noqa: BLE001  # an adapter may raise anything
-            self._transport_failed("send", error)
+        while self._core.state is not State.CLOSED:
+            todo = self._next()
+            if isinstance(todo, Write):
+                await self._send(todo.text)
+            elif isinstance(todo, Close):
+                await self._send_close(todo)
+            else:
+                self._wake = asyncio.get_running_loop().create_future()
+                await self._wake
 
     def _next(self) -> Write | Close | None:
-        """Ask the core what the writer does next."""
-        try:
-            effects = self._core.handle(WriterReady(self._home.clock.monotonic()))
-        except Exception as error:  # noqa: BLE001  # an application's PlainWire may raise anything
-            self.end_by(error)
-            return self._next()
-        todo = None
-        for effect in effects:
-            if isinstance(effect, Write | Close):
-                todo = effect
-            else:
-                self._carry_out(effect)
-        self._reschedule()
-        # An end that began in this very step leaves something to write: ask again.
-        return todo if todo is not None or not effects else self._next()
+        """Ask the core what the writer does next; None where nothing waits."""
+        todo: Write | Close | None = None
+        while todo is None and (effects := self._core.handle(WriterReady(self._home.clock.monotonic()))):
+            for effect in effects:
+                if isinstance(effect, Write | Close):
+                    todo = effect
+                else:
+                    # An end that begins in this very step leaves something to write: ask again.
+                    self._carry_out(effect)
+            self._reschedule()
+        return todo
 
-    def _transport_failed(self, call: str, error: Exception) -> None:
-        self._log(logging.ERROR, f"the transport's {call}() failed", error=error)
-        self.close(closing.INTERNAL_ERROR)
-        self._feed(PeerGone(1006))
+    async def _send(self, text: str) -> None:
+        try:
+            await self._transport.send(text)
+        except TransportClosedError as error:
+            self._peer_gone(error)
+        except Exception as error:  # noqa: BLE001  # an adapter may raise anything
+            self._log(logging.ERROR, "the transport's send() failed", error=error)
+            self._feed(WriteFailed(self._home.clock.monotonic()))
+
+    async def _send_close(self, close: Close) -> None:
+        try:
+            await self._transport.close(close.code.code, close.reason)
+        except TransportClosedError:
+            pass  # it left while we said goodbye
+        except Exception as error:  # noqa: BLE001  # an adapter may raise anything
+            self._log(logging.ERROR, "the transport's close() failed", error=error)
+            self._abort()
+        self._feed(Finished())
+
+    def _peer_gone(self, error: TransportClosedError) -> None:
+        self._feed(PeerGone(error.code))
+        if self._writer is not None and self._writer is not asyncio.current_task():
+            self._writer.cancel()  # a write to a peer that is gone may never return by itself
 
     def _feed(self, happened: Input) -> None:
         for effect in self._core.handle(happened):
@@ -441,8 +451,7 @@ class Session:
                 _resolve(self._inbox_ready)
                 _resolve(self._wake)
             case Abort():
-                self._ended.set()
-                self._transport.abort()
+                self._abort()
                 self._cancel_io()
             case Report():
                 if effect.alarm:
@@ -464,21 +473,25 @@ class Session:
         self._inbox.append(message)
         _resolve(self._inbox_ready)
 
+    def _abort(self) -> None:
+        try:
+            self._transport.abort()
+        except Exception as error:  # noqa: BLE001  # the factory's clockwork calls this: others come after
+            self._log(logging.ERROR, "the transport's abort() failed", error=error)
+
     def _cancel_io(self) -> None:
         for task in (self._writer, self._reader):
             if task is not None:
                 task.cancel()
 
     async def _close_everything(self) -> None:
-        await self._end_handler()
-        if self._writer is not None:
-            await self._wait_for(self._writer)
-        self._cancel_io()
-        for task in (self._writer, self._reader):
-            if task is not None and not await self._wait_for(task):
-                self._log(logging.ERROR, "the transport ignores its cancellation")
-        await self._call_back()
-        self._done.set()
+        try:
+            await self._end_handler()
+            await self._end_io()
+            while self._callbacks:
+                await self._call_back(self._callbacks.pop())
+        finally:
+            self._done.set()
         code = None if self.code is None else self.code.slug
         self._log(logging.INFO, f"session closed: {code or 'the peer left'}")
 
@@ -486,13 +499,39 @@ class Session:
         task = self._handler
         if task is None or task.done():
             return
-        if not self._reading:
-            # One that waits for a message is woken instead, and may return by itself.
-            task.cancel(self._cancel_reason())
+        # One that waits for a message is woken instead, and may return by itself.
+        if not self._reading or not await self._wait_for(task):
+            await self._cancel(task, "the handler")
+
+    async def _end_io(self) -> None:
+        if self._writer is not None:
+            await self._wait_for(self._writer)
+        for task in (self._writer, self._reader):
+            if task is not None:
+                await self._cancel(task, "the transport")
+
+    async def _call_back(self, callback: Callable[[], Awaitable[None] | None]) -> None:
+        task = asyncio.create_task(self._called_back(callback), name=f"ws-on-end-{self.connection_id}")
         if not await self._wait_for(task):
+            await self._cancel(task, "a callback of on_end()")
+
+    async def _called_back(self, callback: Callable[[], Awaitable[None] | None]) -> None:
+        try:
+            result = callback()
+            if result is not None:
+                await result
+        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001  # it must not stop the other callbacks
+            self._log(logging.ERROR, "a callback of on_end() failed", error=error)
+
+    async def _cancel(self, task: asyncio.Task[None], what: str) -> None:
+        """Cancel *task* twice at most, since the first time may be caught, and wait each time."""
+        for _ in range(2):
+            if task.done():
+                return
             task.cancel(self._cancel_reason())
-            if not await self._wait_for(task):
-                self._log(logging.ERROR, "the handler ignores its cancellation")
+            if await self._wait_for(task):
+                return
+        self._log(logging.ERROR, f"{what} ignores its cancellation")
 
     def _cancel_reason(self) -> str:
         return CANCEL_PREFIX + ("shutdown" if self._home.is_draining else "disconnect_policy")
@@ -508,16 +547,6 @@ class Session:
         finally:
             timer.cancel()
         return task.done()
-
-    async def _call_back(self) -> None:
-        while self._callbacks:
-            callback = self._callbacks.pop()
-            try:
-                result = callback()
-                if result is not None:
-                    await result
-            except Exception as error:  # noqa: BLE001  # one failing callback must not stop the others
-                self._log(logging.ERROR, "a callback of on_end() failed", error=error)
 
     def _reschedule(self) -> None:
         due = self._core.next_deadline()

@@ -26,7 +26,14 @@ import msgspec
 from . import closing
 from .closing import CloseCode
 from .context import is_intact
-from .errors import InvalidStateError, IsolationError, OwnerMismatchError, RateLimitedError, SchemaViolationError, bounded
+from .errors import (
+    ContextIntegrityError,
+    InvalidStateError,
+    IsolationError,
+    OwnerMismatchError,
+    RateLimitedError,
+    SchemaViolationError,
+)
 from .events.envelope import Envelope
 from .frames import Ack, ErrorFrame, Frame, GapFrame, Goodbye, Message, Ping, Pong, ResumedFrame, Welcome
 from .keys import Identity, identity_of
@@ -41,10 +48,13 @@ if TYPE_CHECKING:
 
 __all__ = ("SessionCore", "State")
 
+_MINUTE: Final = 60.0
 _ERRORS_PER_MINUTE: Final = 20
 """Messages in a minute that are answered with ``ws.error``; one more is a schema violation (EVENTS §1.5)."""
 _CLEARED: Final = frozenset({4101, 4213, 4310})
 """Ends after which nothing that still waits may go out: authority gone, or no room to send it in."""
+_LAG_SECONDS: Final = 1.0
+"""How late a tick may come before the delay counts as ours: a blocked loop looks like a dead peer (SECURITY §3.4)."""
 
 
 class State(enum.Enum):
@@ -95,6 +105,13 @@ class WriterReady(msgspec.Struct, frozen=True):
 
 
 @final
+class WriteFailed(msgspec.Struct, frozen=True):
+    """The last text could not be written, although the peer may still be there."""
+
+    now: float
+
+
+@final
 class Ticked(msgspec.Struct, frozen=True):
     """Time has passed."""
 
@@ -122,7 +139,9 @@ class Finished(msgspec.Struct, frozen=True):
     """The shell has closed the transport."""
 
 
-Input: TypeAlias = Offered | Received | Consumed | Refused | WriterReady | Ticked | Ended | PeerGone | Finished
+Input: TypeAlias = (
+    Offered | Received | Consumed | Refused | WriterReady | WriteFailed | Ticked | Ended | PeerGone | Finished
+)
 
 
 # Effects: what the shell does.
@@ -167,10 +186,10 @@ class Abort(msgspec.Struct, frozen=True):
 
 @final
 class Report(msgspec.Struct, frozen=True):
-    """Tell the operator. *error* is one of ours; ``alarm`` marks a breach that was prevented."""
+    """Tell the operator; ``alarm`` marks a breach that was prevented."""
 
     what: str
-    error: IsolationError | None = None
+    error: Exception | None = None
     alarm: bool = False
 
 
@@ -200,6 +219,7 @@ class SessionCore:
 
     __slots__ = (
         "_ack_seq",
+        "_answered",
         "_close_due",
         "_enforce_pongs",
         "_error_minute",
@@ -207,7 +227,9 @@ class SessionCore:
         "_expiry_due",
         "_inbox",
         "_outbox",
+        "_parting",
         "_ping_due",
+        "_ping_waits",
         "_pings",
         "_pong_due",
         "_retry_after_ms",
@@ -259,6 +281,9 @@ class SessionCore:
         self._errors = 0
         self._error_minute = now
         self._pings = 0
+        self._ping_waits = False
+        self._answered = 0
+        self._parting = False
         self._ack_seq = 0
         self._enforce_pongs = enforce_pongs
         self._retry_after_ms: int | None = None
@@ -327,11 +352,20 @@ class SessionCore:
         self._pong_due = None  # any frame is a sign of life
         try:
             inbound = self._wire.read(happened.text, self._settings.message_bytes)
-            if not isinstance(inbound, Pong) or inbound.n != self._pings:
+            if not self._answers_ping(inbound):
                 self._take_token(now)
             return self._served(inbound, now)
         except IsolationError as error:
             return self._end(closing.code_of(error.close_code), now=now, report="broken input", error=error)
+        except Exception as error:  # noqa: BLE001  # an application's own wire may raise anything
+            return self._end(closing.INTERNAL_ERROR, now=now, report="the wire could not read", error=error)
+
+    def _answers_ping(self, inbound: Message | Pong | Ack | Unservable) -> bool:
+        """Tell whether this is the first answer to the latest ping: that one costs nothing of the rate."""
+        if not isinstance(inbound, Pong) or inbound.n != self._pings or inbound.n == self._answered:
+            return False
+        self._answered = inbound.n
+        return True
 
     def _served(self, inbound: Message | Pong | Ack | Unservable, now: float) -> tuple[Effect, ...]:
         if isinstance(inbound, Message):
@@ -348,7 +382,7 @@ class SessionCore:
 
     def _take_token(self, now: float) -> None:
         settings = self._settings
-        refill = (now - self._tokens_at) * settings.messages_per_minute / 60.0
+        refill = (now - self._tokens_at) * settings.messages_per_minute / _MINUTE
         self._tokens = min(float(settings.message_burst), self._tokens + refill)
         self._tokens_at = now
         if self._tokens < 1.0:
@@ -367,7 +401,7 @@ class SessionCore:
             return self._end(closing.SCHEMA_VIOLATION, now=happened.now, report="broken input", error=error)
 
     def _refuse(self, error: ErrorFrame, now: float) -> tuple[Effect, ...]:
-        if now - self._error_minute >= 60.0:
+        if now - self._error_minute >= _MINUTE:
             self._error_minute, self._errors = now, 0
         self._errors += 1
         if self._errors > _ERRORS_PER_MINUTE:
@@ -377,41 +411,68 @@ class SessionCore:
         return _WAKE
 
     def _writer_ready(self, happened: WriterReady) -> tuple[Effect, ...]:
+        now = happened.now
         self._write_due = None
+        if self._expiry_due is not None and now >= self._expiry_due:
+            # The clock's tick may come late; an event after the end of the authority may not come at all.
+            return self._end(closing.TOKEN_EXPIRED, now=now)
         while (item := self._outbox.take()) is not None:
-            if isinstance(item, Envelope):
-                if (error := self._foreign(item)) is not None:
-                    return error
-                text = self._wire.event(item)
-                self.written += 1
-                if item.durable:
-                    self._seq = item.seq
-            else:
-                text = self._control(item, happened.now)
+            if isinstance(item, Envelope) and (breach := self._breach(item)) is not None:
+                return self._break_off(now, breach)
+            try:
+                text = self._text_of(item, now)
+            except Exception as error:  # noqa: BLE001  # an application's own wire may raise anything
+                return self._break_off(now, Report("the wire could not write", error))
             if text is not None:
-                self._write_due = happened.now + self._settings.write_seconds
+                self._write_due = now + self._settings.write_seconds
                 return (Write(text),)
         return self._drained()
 
-    def _foreign(self, envelope: Envelope) -> tuple[Effect, ...] | None:
+    def _breach(self, envelope: Envelope) -> Report | None:
         """Compare the owner at the last hop; None where the envelope may go out."""
-        same = hmac.compare_digest(envelope.owner.key, self.identity.key)
-        if same and is_intact(self.context):
-            return None
-        self._outbox.clear()
-        code = closing.INTERNAL_ERROR if not same else closing.CONTEXT_REJECTED
-        error = OwnerMismatchError(envelope.id, self.connection_id)
-        ended = self._end(code, now=None)
-        what = "foreign envelope held back" if not same else "edited context at the last hop"
-        return (Report(what, error, alarm=True), *ended)
+        if not hmac.compare_digest(envelope.owner.key, self.identity.key):
+            error = OwnerMismatchError(envelope.id, self.connection_id)
+            return Report("foreign envelope held back", error, alarm=True)
+        if not is_intact(self.context):
+            caller = "the last hop"
+            return Report("edited context at the last hop", ContextIntegrityError(caller), alarm=True)
+        return None
 
-    def _control(self, frame: Frame, now: float) -> str | None:
-        if isinstance(frame, Ping):
-            # Stamped when it leaves: it says what this socket was given before it.
-            frame = Ping(frame.n, self._seq, self._expires_in_ms(now))
-            if self._enforce_pongs:
-                self._pong_due = now + self._settings.pong_timeout_seconds
-        return self._wire.control(frame)
+    def _text_of(self, item: Envelope | Frame, now: float) -> str | None:
+        if isinstance(item, Envelope):
+            text = self._wire.event(item)
+            self.written += 1
+            if item.durable:
+                self._seq = item.seq
+            return text
+        if isinstance(item, Ping):
+            return self._ping_text(item.n, now)
+        if isinstance(item, Goodbye):
+            self._parting = True
+        return self._wire.control(item)
+
+    def _ping_text(self, n: int, now: float) -> str | None:
+        self._ping_waits = False
+        # Stamped when it leaves: it says what this socket was given before it.
+        text = self._wire.control(Ping(n, self._seq, self._expires_in_ms(now)))
+        if text is not None and self._enforce_pongs and self.state is State.LIVE:
+            self._pong_due = now + self._settings.pong_timeout_seconds
+        return text
+
+    def _write_failed(self, happened: WriteFailed) -> tuple[Effect, ...]:
+        self._write_due = None
+        return self._break_off(happened.now, None)
+
+    def _break_off(self, now: float, why: Report | None) -> tuple[Effect, ...]:
+        """End so that nothing follows the text that was held back or lost; an end recorded before keeps its code."""
+        reports = () if why is None else (why,)
+        self._outbox.clear()
+        if self.state is State.LIVE:
+            rejected = why is not None and isinstance(why.error, ContextIntegrityError)
+            return (*reports, *self._end(closing.CONTEXT_REJECTED if rejected else closing.INTERNAL_ERROR, now=now))
+        if self.code is not None and not self._parting:
+            self._outbox.add_frame(self._goodbye(self.code))
+        return (*reports, Wake())
 
     def _expires_in_ms(self, now: float) -> int | None:
         if self._expiry_due is None:
@@ -421,9 +482,15 @@ class SessionCore:
     def _drained(self) -> tuple[Effect, ...]:
         if self.state is State.LIVE or self.code is None:
             return _NOTHING
-        incident = self.incident_id if self.code.action == "back_off" else ""
         wait = closing.retry_after(self.code, self._retry_after_ms)
-        return (Close(self.code, closing.reason(self.code, incident_id=incident, retry_after_ms=wait)),)
+        reason = closing.reason(self.code, incident_id=self._shown_incident(self.code), retry_after_ms=wait)
+        return (Close(self.code, reason),)
+
+    def _goodbye(self, code: CloseCode) -> Goodbye:
+        return Goodbye(code=code, incident_id=self._shown_incident(code), retry_after_ms=self._retry_after_ms)
+
+    def _shown_incident(self, code: CloseCode) -> str:
+        return self.incident_id if code.action == "back_off" else ""
 
     def _ticked(self, happened: Ticked) -> tuple[Effect, ...]:
         now = happened.now
@@ -432,13 +499,21 @@ class SessionCore:
         if self._expiry_due is not None and now >= self._expiry_due:
             return self._end(closing.TOKEN_EXPIRED, now=now)
         if self._pong_due is not None and now >= self._pong_due:
-            return self._end(closing.HEARTBEAT_TIMEOUT, now=now)
+            if now - self._pong_due < _LAG_SECONDS:
+                return self._end(closing.HEARTBEAT_TIMEOUT, now=now)
+            self._pong_due = now + _LAG_SECONDS  # the loop was late: the answer may be waiting to be read
         if now >= self._ping_due:
             self._ping_due = now + self._settings.heartbeat_seconds
-            self._pings += 1
-            self._outbox.add_frame(Ping(self._pings, 0, None))
-            return _WAKE
+            return self._ping()
         return _NOTHING
+
+    def _ping(self) -> tuple[Effect, ...]:
+        if self._ping_waits:
+            return _NOTHING  # one at a time: behind a slow write they would pile up
+        self._ping_waits = True
+        self._pings += 1
+        self._outbox.add_frame(Ping(self._pings, 0, None))
+        return _WAKE
 
     def _ticked_closing(self, happened: Ticked) -> tuple[Effect, ...]:
         if self._close_due is None:
@@ -466,17 +541,16 @@ class SessionCore:
         *,
         now: float | None,
         report: str = "",
-        error: IsolationError | None = None,
+        error: Exception | None = None,
     ) -> tuple[Effect, ...]:
         if code.code in _CLEARED:
             self._outbox.clear()
-        incident = self.incident_id if code.action == "back_off" else ""
-        self._outbox.add_frame(Goodbye(code=code, incident_id=incident, retry_after_ms=self._retry_after_ms))
+        self._outbox.add_frame(self._goodbye(code))
         self.code = code
         self.state = State.CLOSING
         self._close_due = None if now is None else now + self._settings.close_seconds
         self._pong_due = self._expiry_due = None
-        reports = (Report(bounded(report), error),) if report else ()
+        reports = (Report(report, error),) if report else ()
         return (*reports, Stop(), Wake())
 
     def _peer_gone(self, _happened: PeerGone) -> tuple[Effect, ...]:
@@ -501,6 +575,7 @@ TRANSITIONS: Final[dict[tuple[State, type], _Transition]] = {
     (State.LIVE, Consumed): SessionCore._consumed,
     (State.LIVE, Refused): SessionCore._refused,
     (State.LIVE, WriterReady): SessionCore._writer_ready,
+    (State.LIVE, WriteFailed): SessionCore._write_failed,
     (State.LIVE, Ticked): SessionCore._ticked,
     (State.LIVE, Ended): SessionCore._ended,
     (State.LIVE, PeerGone): SessionCore._peer_gone,
@@ -509,6 +584,7 @@ TRANSITIONS: Final[dict[tuple[State, type], _Transition]] = {
     (State.CLOSING, Consumed): SessionCore._consumed,
     (State.CLOSING, Refused): SessionCore._ignored,
     (State.CLOSING, WriterReady): SessionCore._writer_ready,
+    (State.CLOSING, WriteFailed): SessionCore._write_failed,
     (State.CLOSING, Ticked): SessionCore._ticked_closing,
     (State.CLOSING, Ended): SessionCore._ignored,
     (State.CLOSING, PeerGone): SessionCore._peer_gone,
@@ -518,6 +594,7 @@ TRANSITIONS: Final[dict[tuple[State, type], _Transition]] = {
     (State.CLOSED, Consumed): SessionCore._ignored,
     (State.CLOSED, Refused): SessionCore._ignored,
     (State.CLOSED, WriterReady): SessionCore._ignored,
+    (State.CLOSED, WriteFailed): SessionCore._ignored,
     (State.CLOSED, Ticked): SessionCore._ignored,
     (State.CLOSED, Ended): SessionCore._ignored,
     (State.CLOSED, PeerGone): SessionCore._ignored,

@@ -14,8 +14,6 @@ from typing import Any, Final, TypeAlias, final
 from ..errors import TransportClosedError
 from ..handshake import Handshake, Headers
 
-__all__ = ("AsgiOpening", "AsgiTransport", "handshake_of")
-
 Scope: TypeAlias = Mapping[str, Any]
 Message: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[Message]]

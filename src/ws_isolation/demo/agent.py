@@ -37,14 +37,14 @@ async def answer(manager: IsolatedManager, question: str, /, *, pace: float = 1.
     run_id = f"{who.canary}.{secrets.token_hex(4)}"
     async with manager.run("invoice-agent", run_id=run_id, model=f"scripted ({who.canary})") as run:
         async with run.thought() as thought:
-            for word in _words(f"{who.name} asks: {question} I open the books of {who.name} only. [{who.canary}]"):
+            for word in _words(f"{who.name} asks: {question} I open the books of {who.name} only, whose secret is {who.canary}."):
                 await thought.write(word)
                 await _wait(pace, 0.05)
         async with asyncio.TaskGroup() as tools:  # both at once; they end in the order in which they end
             tools.create_task(_search(run, who, pace))
             tools.create_task(_convert(run, who, pace))
         await _remind(run, who, pace)
-        text = f"{who.name}, {len(who.invoices)} invoices are open: {', '.join(who.invoices)}. [{who.canary}]"
+        text = f"{who.name}, {len(who.invoices)} invoices are open: {', '.join(who.invoices)}. Your secret is {who.canary}."
         async with run.message() as message:
             for word in _words(text):
                 await message.write(word)
@@ -68,7 +68,7 @@ async def _remind(run: Run, who: Profile, pace: float) -> None:
     async with run.tool("send_reminder", {"invoice": who.invoices[0], "canary": who.canary}) as tool:
         await _wait(pace, 0.3)
         tool.status = "denied"
-        tool.summary = f"Not sent. [{who.canary}]"
+        tool.summary = f"Nothing was sent for {who.canary}."
         tool.error = events.Problem(title="Reminders need the user's approval.", code="approval_required")
 
 

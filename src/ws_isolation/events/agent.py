@@ -2,7 +2,7 @@
 A run: its start, what it thinks and says, and its three ends.
 """
 
-from __future__ import annotations
+# No `from __future__ import annotations`: the annotations are the declaration, and are read at import.
 
 from typing import ClassVar, Literal, TypeAlias, final
 
@@ -57,7 +57,7 @@ _DONE_FIRST = "belongs to the last piece: set done=True as well"
 
 @final
 @declared
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class AgentStarted(Event):
     """
     A run begins.
@@ -96,7 +96,7 @@ class AgentStarted(Event):
 
 @final
 @declared
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class AgentThinking(Event):
     """
     A thought that the user may see: whole, or piece by piece.
@@ -147,7 +147,7 @@ class AgentThinking(Event):
 
 @final
 @declared
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class AgentMessageDelta(Event):
     """
     A piece of what the agent says. The last one, with ``done``, is durable.
@@ -192,7 +192,7 @@ class AgentMessageDelta(Event):
 
 @final
 @declared
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class AgentCompleted(Event):
     """
     A run ends as it should.
@@ -232,7 +232,7 @@ class AgentCompleted(Event):
 
 @final
 @declared
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class AgentError(Event):
     """
     A run ends because something went wrong; also one that never began.
@@ -258,7 +258,7 @@ class AgentError(Event):
 
 @final
 @declared
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class AgentCancelled(Event):
     """
     A run ends because somebody wanted it to: neither success nor error.
@@ -284,7 +284,7 @@ class AgentCancelled(Event):
 
 @final
 @declared
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class Custom(Event):
     """
     An application's own event, inside a run or outside of one.

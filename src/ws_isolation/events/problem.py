@@ -2,7 +2,7 @@
 Values that stand inside events: what went wrong, and what was used.
 """
 
-from __future__ import annotations
+# No `from __future__ import annotations`: the annotations are the declaration, and are read at import.
 
 from typing import final
 
@@ -17,7 +17,7 @@ __all__ = ("Problem", "Usage")
 
 @final
 @declared
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class Problem(Value):
     """
     What went wrong, for the user who sees it and the program that reacts to it.
@@ -48,7 +48,7 @@ class Problem(Value):
 
 @final
 @declared
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class Usage(Value):
     """
     What one model was used for; absent is not zero.

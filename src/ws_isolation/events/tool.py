@@ -2,7 +2,7 @@
 A tool call: its start and its end, paired by ``tool_call_id``.
 """
 
-from __future__ import annotations
+# No `from __future__ import annotations`: the annotations are the declaration, and are read at import.
 
 from typing import ClassVar, Literal, TypeAlias, final
 
@@ -40,7 +40,7 @@ ToolStatus: TypeAlias = Literal["ok", "error", "timeout", "cancelled", "denied"]
 
 @final
 @declared
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class ToolExecuting(Event):
     """
     A tool call begins.
@@ -91,7 +91,7 @@ _NO_ARGUMENTS = FrozenDict()
 
 @final
 @declared
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class ToolCompleted(Event):
     """
     A tool call has ended.

@@ -53,7 +53,7 @@ class Socket {
   receive(text, frame, isSimulated = false) {
     if (frame.type.startsWith("ws.")) {
       this.tab.control(frame);
-      if (frame.type === "ws.resumed" || frame.type === "ws.gap") this.#lane.answer(frame.type.slice(3), frame.type);
+      if (frame.type === "ws.resumed" || frame.type === "ws.gap") this.#lane.answer(frame.type.slice(3));
       return;
     }
     const owners = this.#users.filter((user) => text.includes(user.canary));

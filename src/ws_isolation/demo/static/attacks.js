@@ -4,6 +4,7 @@ import { h } from "./dom.js";
 
 const GROUPS = { context: "Forged contexts", client: "Hostile clients" };
 const KEPT = 20;
+const PAUSE = 450; // milliseconds between attempts when all are made, so that each can be seen
 
 export class Attacks {
   #token;
@@ -24,7 +25,10 @@ export class Attacks {
     const all = document.getElementById("attack-all");
     all.addEventListener("click", async () => {
       all.disabled = true;
-      for (const attack of attacks) await this.run(attack);
+      for (const attack of attacks) {
+        await this.run(attack);
+        await new Promise((resolve) => setTimeout(resolve, PAUSE));
+      }
       all.disabled = false;
     });
   }
@@ -54,7 +58,7 @@ export class Attacks {
       this.#onOutcome(outcome);
     } catch (error) {
       this.#say(`${attack.title}: ${error.message}`);
-      this.#add(h("li", { class: "result passed" }, h("h4", {}, attack.title), h("p", { class: "note bad" }, error.message)));
+      this.#add(h("li", { class: "result passed" }, h("p", {}, h("b", {}, attack.title)), h("p", { class: "note bad" }, error.message)));
     } finally {
       button.removeAttribute("aria-busy");
     }
@@ -63,25 +67,35 @@ export class Attacks {
   #show(outcome) {
     const verdict = outcome.refused ? "refused" : "NOT refused";
     this.#say(`${outcome.title}: ${verdict}, ${outcome.error || "no error"}, close code ${outcome.close_code}`);
-    this.#add(
-      h(
-        "li",
-        { class: `result ${outcome.refused ? "refused" : "passed"}`, "data-result": outcome.attack },
-        h("h4", {}, outcome.title, h("span", { class: "verdict" }, verdict), h("span", { class: "took" }, `${outcome.seconds.toFixed(2)} s`)),
-        h("div", { class: "sides" }, this.#client(outcome), this.#operator(outcome)),
-        outcome.note ? h("p", { class: "muted" }, outcome.note) : null,
-      ),
+    const head = h(
+      "summary",
+      {},
+      h("b", {}, outcome.title),
+      h("span", { class: "verdict" }, verdict),
+      h("b", { class: "error" }, outcome.error || "no error"),
+      h("span", { class: "code" }, String(outcome.close_code)),
+      h("span", { class: "took" }, `${outcome.seconds.toFixed(2)} s`),
     );
+    const details = h(
+      "details",
+      { open: true },
+      head,
+      h("div", { class: "sides" }, this.#client(outcome), this.#operator(outcome)),
+      outcome.note ? h("p", { class: "muted" }, outcome.note) : null,
+    );
+    // Only the newest is unfolded.
+    for (const older of this.#results.querySelectorAll("details")) older.open = false;
+    this.#add(h("li", { class: `result ${outcome.refused ? "refused" : "passed"}`, "data-result": outcome.attack }, details));
   }
 
   #client(outcome) {
     return h(
       "div",
       { class: "side" },
-      h("h5", {}, "What Mallory’s socket got"),
+      h("h4", {}, "What Mallory’s socket got"),
       h("p", {}, "close ", h("b", { class: "code" }, String(outcome.close_code)), " ", h("code", {}, outcome.reason)),
-      h("pre", { tabindex: "0", "aria-label": "Last frame" }, JSON.stringify(outcome.goodbye, null, 1)),
-      h("p", {}, "messages of others: ", h("b", {}, String(outcome.foreign))),
+      h("p", { class: "frame" }, h("code", {}, JSON.stringify(outcome.goodbye, null, 1).replace(/\s+/g, " "))),
+      h("p", {}, "events of others: ", h("b", {}, String(outcome.foreign))),
     );
   }
 
@@ -89,8 +103,7 @@ export class Attacks {
     return h(
       "div",
       { class: "side" },
-      h("h5", {}, "What the operator reads"),
-      h("p", {}, h("b", { class: "error" }, outcome.error || "no error")),
+      h("h4", {}, "What the operator reads"),
       h("p", { class: "error-text" }, outcome.message),
       h("p", { class: "log-line" }, outcome.log),
     );

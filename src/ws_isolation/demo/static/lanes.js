@@ -6,7 +6,7 @@ import { h, s } from "./dom.js";
 
 const ROW = 38;
 const AXIS = 20;
-const SECOND = 46; // pixels
+const SECOND = innerWidth < 700 ? 44 : 72; // pixels
 const IDLE = 1200; // milliseconds after the last event at which time stands still
 const CODE_GAP = 0.75; // seconds between two codes that can both be read
 const calm = matchMedia("(prefers-reduced-motion: reduce)");
@@ -26,6 +26,7 @@ export class Lanes {
   #labels = h("ul", { class: "lane-labels" });
   #counts = h("ul", { class: "lane-counts", "aria-label": "Events in each lane" });
   #lanes = 0;
+  #lastCode = -9; // seconds
   #width = 600;
   #base = 0; // milliseconds of view time up to #since
   #since = 0;
@@ -54,6 +55,7 @@ export class Lanes {
       s("rect", { class: `lane ${owner}`, x: 0, y: y - ROW / 2 + 2, width: "100%", height: ROW - 4, rx: 6 }),
       s("line", { class: "lane-axis", x1: 0, x2: "100%", y1: y, y2: y }),
     );
+    const tools = [false, false]; // two tools that overlap are drawn one below the other
     const name = h("li", { class: owner }, h("span", { class: "long" }, label), h("span", { class: "short", "aria-hidden": "true" }, short));
     const count = h("li", {});
     this.#labels.append(name);
@@ -64,9 +66,17 @@ export class Lanes {
         count.classList.toggle("bad", isBad);
       },
       event: (who, kind, title, isForeign) => this.#event(y, who, kind, title, isForeign),
-      tool: (who, title) => this.#bar(y, ROW / 2 - 12, 7, `tool ${who}`, title),
+      tool: (who, title) => {
+        const slot = tools[0] ? 1 : 0;
+        tools[slot] = true;
+        const end = this.#bar(y, ROW / 2 - 14 + slot * 6, 4.5, `tool ${who}`, title);
+        return (status) => {
+          tools[slot] = false;
+          end(status);
+        };
+      },
       hole: () => this.#bar(y, -ROW / 2 + 2, ROW - 4, "hole", "cable cut"),
-      answer: (kind, title) => this.#place(s("line", { class: `answer ${kind}`, y1: -ROW / 2 + 2, y2: ROW / 2 - 2 }), y, title),
+      answer: (kind) => this.#answer(y, kind),
       attack: (code, title) => this.#attack(y, code, title),
     };
   }
@@ -84,13 +94,18 @@ export class Lanes {
     this.#place(group, kind === "piece" ? y : y - 3, title);
   }
 
+  #answer(y, kind) {
+    const line = s("line", { y1: -ROW / 2 + 2, y2: ROW / 2 - 2 });
+    this.#place(s("g", { class: `answer ${kind}` }, line, s("text", { x: 5, y: -6 }, kind)), y, `ws.${kind}`);
+  }
+
   #attack(y, code, title) {
     const group = s("g", { class: "attack" }, mark("mallory", 5, {}));
     const now = this.#now() / 1000;
     // Codes of attacks that came at once would cover each other: the first one is written.
-    if (now - (this.lastCode ?? -9) > CODE_GAP) {
+    if (now - (this.#lastCode) > CODE_GAP) {
       group.append(s("text", { x: 8, y: 4 }, String(code)));
-      this.lastCode = now;
+      this.#lastCode = now;
     }
     this.#place(group, y, title);
   }
