@@ -23,7 +23,7 @@ export PIP_ROOT_USER_ACTION := ignore
 # Plain pip 23, which Python 3.11 brings, knows no dependency groups: --group came with 25.1.
 UPGRADE_PIP = -m pip install --quiet --upgrade "pip>=25.1"
 
-.PHONY: help demo test test-all lint typing docs scenarios bench-import build clean \
+.PHONY: help demo test test-all lint typing docs scenarios bench-import bench-stalled build clean \
 	test-browser test-wheel test-wheel-one test-lowest test-no-extras chromium
 
 help:  ## this list
@@ -88,6 +88,9 @@ scenarios:  ## which of S01 to S65 have no test; fails if one that is due has no
 
 bench-import: .venv/.dev  ## what `import ws_isolation` costs beyond msgspec and attrs
 	$(BIN)/python bench/import_time.py
+
+bench-stalled: .venv/.dev  ## what one stalled reader costs everybody else: p99 with it beside p99 without
+	$(BIN)/python bench/stalled_reader.py
 
 # --- what pip cannot bring --------------------------------------------------------------------
 

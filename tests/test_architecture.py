@@ -46,6 +46,7 @@ ALLOWED = frozenset(
         "unicodedata",
         "urllib.parse",
         "uuid",
+        "weakref",
     }
 )
 """What any module of layers 0 to 4 may import: values, types, pure functions."""

@@ -17,7 +17,19 @@ from .closing import CloseCode, retry_after
 from .frozen import FrozenDict
 from .stream import Cursor, Gap, Resumed
 
-__all__ = ("Ack", "ErrorFrame", "Frame", "GapFrame", "Goodbye", "Inbound", "Message", "Ping", "Pong", "ResumedFrame", "Welcome")
+__all__ = (
+    "Ack",
+    "ErrorFrame",
+    "Frame",
+    "GapFrame",
+    "Goodbye",
+    "Inbound",
+    "Message",
+    "Ping",
+    "Pong",
+    "ResumedFrame",
+    "Welcome",
+)
 
 
 @final

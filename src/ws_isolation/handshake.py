@@ -22,7 +22,7 @@ __all__ = ("Handshake", "Headers", "choose_subprotocol")
 _ANSWERABLE: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,24}")
 """
 A subprotocol that may be answered although it is not spoken: a token of RFC 9110, and too short for
-a credential that somebody offers without ``bearer.``; registered names have at most 20 characters.
+a credential that somebody offers without ``bearer.``; names of protocols in use are shorter still.
 """
 _BEARER_SUBPROTOCOL: Final = "bearer."
 _MOST_PAIRS: Final = 100
@@ -114,9 +114,7 @@ class Handshake:
 
         None where there is none, or where more than one is given and they differ.
         """
-        found = {
-            value[7:].strip() for value in self.headers.get_all("authorization") if value[:7].lower() == "bearer "
-        }
+        found = {value[7:].strip() for value in self.headers.get_all("authorization") if value[:7].lower() == "bearer "}
         found |= {name[len(_BEARER_SUBPROTOCOL) :] for name in self.subprotocols if _is_bearer(name)}
         found.discard("")
         return found.pop() if len(found) == 1 else None

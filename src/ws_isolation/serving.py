@@ -96,7 +96,7 @@ class _Denied(msgspec.Struct, frozen=True):
 
     code: CloseCode
     why: str
-    cause: Exception | None = None
+    cause: BaseException | None = None
 
 
 async def serve_opening(
@@ -163,9 +163,7 @@ def _knock(handshake: Handshake, factory: ManagerFactory) -> Refusal | None:
     return None
 
 
-async def _open(
-    opening: Opening, factory: ManagerFactory, authenticate: Authenticate, wire: Wire
-) -> Session | None:
+async def _open(opening: Opening, factory: ManagerFactory, authenticate: Authenticate, wire: Wire) -> Session | None:
     """Return the session, None where the handshake ended otherwise."""
     subprotocol, spoken = choose_subprotocol(opening.handshake.subprotocols, wire.subprotocol)
     outcome: _Admitted | _Denied = _Denied(closing.SUBPROTOCOL, "none of the offered subprotocols is spoken here")
@@ -185,14 +183,19 @@ async def _open(
     if isinstance(outcome, _Denied):
         await finish(_tell(transport, opening, factory, wire, outcome))
         return None
-    return factory.open_session(
-        outcome.context,
-        transport,
-        wire=wire,
-        start=outcome.start,
-        handshake=opening.handshake,
-        enforce_pongs=subprotocol == SUBPROTOCOL,
-    )
+    try:
+        return factory.open_session(
+            outcome.context,
+            transport,
+            wire=wire,
+            start=outcome.start,
+            handshake=opening.handshake,
+            enforce_pongs=subprotocol == SUBPROTOCOL,
+        )
+    except Exception as error:  # noqa: BLE001  # the factory has stopped, or the application's manager raised
+        failed = _Denied(closing.INTERNAL_ERROR, "the session could not be opened", error)
+        await finish(_tell(transport, opening, factory, wire, failed))
+        return None
 
 
 async def _admit(handshake: Handshake, factory: ManagerFactory, authenticate: Authenticate) -> _Admitted | _Denied:
@@ -202,9 +205,17 @@ async def _admit(handshake: Handshake, factory: ManagerFactory, authenticate: Au
     except (AccessError, PeerError, ContextError) as error:
         why = "refused by authenticate" if isinstance(error, AccessError) else "rejected"
         return _Denied(closing.code_of(error.close_code), why, error)
-    except Exception as error:  # noqa: BLE001  # whatever authenticate raises is not the client's fault
+    except (Exception, asyncio.CancelledError) as error:  # whatever it raises is not the client's fault
+        if _is_cancelled():
+            raise
         return _Denied(closing.INTERNAL_ERROR, "authenticate failed", error)
     return _Admitted(context, start)
+
+
+def _is_cancelled() -> bool:
+    """Tell whether somebody cancels this very task, and not something that authenticate waited for."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 def _last_check(factory: ManagerFactory, admitted: _Admitted) -> _Admitted | _Denied:
@@ -215,9 +226,7 @@ def _last_check(factory: ManagerFactory, admitted: _Admitted) -> _Admitted | _De
     return admitted
 
 
-async def _accept(
-    opening: Opening, factory: ManagerFactory, wire: Wire, subprotocol: str | None
-) -> Transport | None:
+async def _accept(opening: Opening, factory: ManagerFactory, wire: Wire, subprotocol: str | None) -> Transport | None:
     """Accept the socket; None where its client is gone. Cancelled, what was accepted is told so and closed."""
     transport: Transport | None = None
 
@@ -258,9 +267,7 @@ async def _refuse(opening: Opening, factory: ManagerFactory, refusal: Refusal) -
         report(logging.INFO, "the refusal could not be told", error=error, path=opening.handshake.path)
 
 
-async def _tell(
-    transport: Transport, opening: Opening, factory: ManagerFactory, wire: Wire, denied: _Denied
-) -> None:
+async def _tell(transport: Transport, opening: Opening, factory: ManagerFactory, wire: Wire, denied: _Denied) -> None:
     """Say goodbye and close: within ``Settings.close_seconds``, whatever the peer does."""
     code = denied.code
     ours = code.action == "back_off"

@@ -107,7 +107,7 @@ class DefaultWire:
         return _encode(frame.members()).decode("utf-8")
 
     def read(self, text: str | bytes, limit: int, /) -> Inbound | Unservable:
-        """Same as ``Wire.read()``."""
+        """Do the same as ``Wire.read()``."""
         members = _object(text, limit)
         kind = members.get("type")
         if type(kind) is not str:
@@ -120,7 +120,6 @@ class DefaultWire:
 
 DEFAULT_WIRE: Final = DefaultWire()
 """The wire of sessions that ask for no other."""
-
 
 
 @final
@@ -161,7 +160,7 @@ class PlainWire:
         return None
 
     def read(self, text: str | bytes, limit: int, /) -> Inbound | Unservable:
-        """Same as ``Wire.read()``, but the whole object is the message's data."""
+        """Do the same as ``Wire.read()``, but the whole object is the message's data."""
         members = _object(text, limit)
         _refuse_reserved(members)
         kind = members.get("type")

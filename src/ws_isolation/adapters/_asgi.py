@@ -54,13 +54,13 @@ class AsgiOpening:
         self.handshake = handshake_of(scope)
 
     async def accept(self, subprotocol: str | None, /) -> AsgiTransport:
-        """Same as ``Opening.accept()``."""
+        """Do the same as ``Opening.accept()``."""
         await self._connected()
         await _sent(self._send({"type": "websocket.accept", "subprotocol": subprotocol, "headers": []}))
         return AsgiTransport(self._receive, self._send)
 
     async def refuse(self, status: int, retry_after: int | None, /) -> None:
-        """Same as ``Opening.refuse()``; a server without the denial extension answers 403."""
+        """Do the same as ``Opening.refuse()``; a server without the denial extension answers 403."""
         await self._connected()
         if "websocket.http.response" not in (self._scope.get("extensions") or {}):
             await _sent(self._send({"type": "websocket.close", "code": 1000, "reason": ""}))
@@ -89,7 +89,7 @@ class AsgiTransport:
         self._aborted = False
 
     async def receive(self) -> str | bytes:
-        """Same as ``Transport.receive()``."""
+        """Do the same as ``Transport.receive()``."""
         message = await self._receive()
         if message["type"] != "websocket.receive":
             raise TransportClosedError(int(message.get("code") or 1005))
@@ -97,11 +97,11 @@ class AsgiTransport:
         return bytes(message.get("bytes") or b"") if text is None else text
 
     async def send(self, text: str, /) -> None:
-        """Same as ``Transport.send()``."""
+        """Do the same as ``Transport.send()``."""
         await _sent(self._send({"type": "websocket.send", "text": text}))
 
     async def close(self, code: int, reason: str, /) -> None:
-        """Same as ``Transport.close()``."""
+        """Do the same as ``Transport.close()``."""
         await _sent(self._send({"type": "websocket.close", "code": code, "reason": reason}))
 
     def abort(self) -> None:

@@ -82,9 +82,7 @@ def lifespan(factory: ManagerFactory, /) -> Callable[[Any], AbstractAsyncContext
     return running
 
 
-def manager(
-    factory: ManagerFactory, authenticate: Authenticate, /
-) -> Callable[[Request], Awaitable[IsolatedManager]]:
+def manager(factory: ManagerFactory, authenticate: Authenticate, /) -> Callable[[Request], Awaitable[IsolatedManager]]:
     """
     Return a dependency that gives an HTTP endpoint the manager of its own user.
 

@@ -37,7 +37,9 @@ async def answer(manager: IsolatedManager, question: str, /, *, pace: float = 1.
     run_id = f"{who.canary}.{secrets.token_hex(4)}"
     async with manager.run("invoice-agent", run_id=run_id, model=f"scripted ({who.canary})") as run:
         async with run.thought() as thought:
-            for word in _words(f"{who.name} asks: {question} I open the books of {who.name} only, whose secret is {who.canary}."):
+            for word in _words(
+                f"{who.name} asks: {question} I open the books of {who.name} only, whose secret is {who.canary}."
+            ):
                 await thought.write(word)
                 await _wait(pace, 0.05)
         async with asyncio.TaskGroup() as tools:  # both at once; they end in the order in which they end

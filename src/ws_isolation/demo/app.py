@@ -165,9 +165,7 @@ def create_demo(
     return Demo(app=app, factory=factory, accounts=accounts, log=log, sent=sent)
 
 
-def _defective(
-    factory: ManagerFactory, authenticate: Authenticate, forge: Forge
-) -> Callable[[WebSocket], Any]:
+def _defective(factory: ManagerFactory, authenticate: Authenticate, forge: Forge) -> Callable[[WebSocket], Any]:
     """Return the endpoint of a service whose ``authenticate`` has a defect: it returns what *forge* makes."""
 
     async def forged(handshake: Handshake) -> UserExecutionContext | None:

@@ -36,12 +36,18 @@ export class Attacks {
   #button(attack) {
     const button = h(
       "button",
-      { type: "button", class: "attack", "data-attack": attack.name, onclick: () => this.run(attack) },
+      { type: "button", class: "attack", "data-attack": attack.name, onclick: () => this.#runAndShow(attack) },
       h("b", {}, attack.title),
       h("span", {}, attack.about),
     );
     this.#buttons.set(attack.name, button);
     return button;
+  }
+
+  async #runAndShow(attack) {
+    await this.run(attack);
+    // On a narrow screen the results stand below all the buttons.
+    this.#results.firstElementChild.scrollIntoView({ block: "nearest" });
   }
 
   /** Make one attempt and show what came of it. */

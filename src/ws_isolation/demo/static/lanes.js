@@ -8,7 +8,7 @@ const ROW = 38;
 const AXIS = 20;
 const SECOND = innerWidth < 700 ? 44 : 72; // pixels
 const IDLE = 1200; // milliseconds after the last event at which time stands still
-const CODE_GAP = 0.75; // seconds between two codes that can both be read
+const CODE_GAP = 0.42; // seconds between two codes that can both be read
 const calm = matchMedia("(prefers-reduced-motion: reduce)");
 
 /** The mark of an owner around (0, 0): a circle for Alice, a diamond for Bob, a cross for Mallory, a square else. */
@@ -23,6 +23,7 @@ export class Lanes {
   #svg = s("svg", { role: "img", "aria-labelledby": "lanes-title" });
   #moving = s("g");
   #rows = s("g");
+  #hint = s("text", { class: "hint", x: "50%", y: 2.5 * ROW + 5 }, "Nothing has happened yet: start both agents.");
   #labels = h("ul", { class: "lane-labels" });
   #counts = h("ul", { class: "lane-counts", "aria-label": "Events in each lane" });
   #lanes = 0;
@@ -38,7 +39,7 @@ export class Lanes {
   constructor(element) {
     const hatch = s("pattern", { id: "hatch", width: 8, height: 8, patternUnits: "userSpaceOnUse", patternTransform: "rotate(45)" });
     hatch.append(s("rect", { width: 3, height: 8, class: "hatch" }));
-    this.#svg.append(s("defs", {}, hatch), this.#rows, this.#moving);
+    this.#svg.append(s("defs", {}, hatch), this.#rows, this.#hint, this.#moving);
     element.append(this.#labels, this.#svg, this.#counts);
     new ResizeObserver(([entry]) => {
       this.#width = entry.contentRect.width;
@@ -104,10 +105,10 @@ export class Lanes {
     const now = this.#now() / 1000;
     // Codes of attacks that came at once would cover each other: the first one is written.
     if (now - (this.#lastCode) > CODE_GAP) {
-      group.append(s("text", { x: 8, y: 4 }, String(code)));
+      group.append(s("text", { y: 18 }, String(code)));
       this.#lastCode = now;
     }
-    this.#place(group, y, title);
+    this.#place(group, y - 5, title);
   }
 
   #bar(y, top, height, classes, title) {
@@ -144,6 +145,7 @@ export class Lanes {
   /** Something happens: let time go on for a while. While nothing does, the view stands still. */
   #touch() {
     const now = performance.now();
+    this.#hint.remove();
     if (!this.#isMoving) {
       this.#isMoving = true;
       this.#since = now;
