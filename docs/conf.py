@@ -6,6 +6,10 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from sphinx.application import Sphinx
 
 sys.path.insert(0, str(Path(__file__).parent / "_ext"))
 
@@ -27,20 +31,48 @@ autodoc_typehints = "signature"
 autodoc_preserve_defaults = True
 napoleon_numpy_docstring = False
 napoleon_use_ivar = True
+# Our sections hold sentences: what stands before a colon in them is no type.
+napoleon_custom_sections = ["Returns", "Warns"]
 python_use_unqualified_type_names = True
 python_display_short_literal_types = True
 
 nitpicky = True
 nitpick_ignore_regex = [
-    # Not documented here, and their own documentation is not fetched: a build needs no network.
-    (r"py:.*", r"(_?asyncio|collections|contextlib|datetime|enum|fastapi|logging|msgspec|starlette|types|typing|weakref)\..*"),
-    (r"py:.*", r"(UnsetType|datetime|WebSocket|Request|TracebackType|Self|Never|timedelta)"),
-    # Names of annotations that stand for something else: limits of event fields, type variables.
-    (r"py:.*", r"(.*\.)?_T"),
+    # Other projects: a build needs no network, so their inventories are not fetched.
+    (
+        r"py:.*",
+        r"(_?asyncio|collections|contextlib|datetime|enum|fastapi|logging|msgspec|starlette|types|typing|weakref)\..*",
+    ),
+    (r"py:.*", r"(AbstractAsyncContextManager|Request|Self|TracebackType|UnsetType|WebSocket|datetime)"),
+    # Names for other types, which Sphinx takes for classes.
+    (r"py:class", r"(.*\.)?(_T|Action|Authenticate|FrozenJson|Handler|Inbound|Json|ManagerWrapper|Start)"),
+    # Inner classes that a signature or a sentence names in passing.
+    (r"py:.*", r"(.*\.)?(Ack|ErrorFrame|GapFrame|Goodbye|Ping|Pong|ResumedFrame|Welcome|seal|shown)"),
+    (r"py:.*", r"(.*\.)?(Cursor|Identity|Frame|ErrorFrame|Unservable|Sender|_FakeTimer|_CanSend|MakeManager)"),
 ]
 
 html_theme = "furo"
 html_title = f"ws_isolation {release}"
-html_theme_options = {"source_directory": "docs/"}
 html_show_sourcelink = False
 html_copy_source = False
+
+_kept: dict[str, list[str]] = {}
+
+
+def _keep(_app: Sphinx, what: str, name: str, _obj: object, _options: object, lines: list[str]) -> None:
+    if what in {"attribute", "property"}:
+        _kept[name] = list(lines)
+
+
+def _restore(_app: Sphinx, what: str, name: str, _obj: object, _options: object, lines: list[str]) -> None:
+    # Napoleon takes "When it ends: ..." for a type and a text. Before it, and after it, the text is ours.
+    if what in {"attribute", "property"}:
+        lines[:] = _kept.pop(name)
+
+
+def setup(app: Sphinx) -> None:
+    """
+    Keep the docstrings of attributes as they are.
+    """
+    app.connect("autodoc-process-docstring", _keep, priority=400)
+    app.connect("autodoc-process-docstring", _restore, priority=600)

@@ -32,9 +32,7 @@ EVENTS: Final[dict[str, tuple[Event, ...]]] = {
         AgentThinking(**_RUN, thought_id="t1", mode="summary", text="looking it up"),
         AgentThinking(**_RUN, thought_id="t2", mode="delta", text="looking ", index=0),
     ),
-    "tool_executing": (
-        ToolExecuting(**_RUN, tool_call_id="c1", tool_name="search", arguments={"q": "open invoices"}),
-    ),
+    "tool_executing": (ToolExecuting(**_RUN, tool_call_id="c1", tool_name="search", arguments={"q": "open invoices"}),),
     "tool_completed": (
         ToolCompleted(
             **_RUN, tool_call_id="c1", tool_name="search", status="ok", result={"rows": 5}, duration_ms=182.4

@@ -113,6 +113,16 @@ def error_table() -> str:
     return table(["error", "closes a session with", "when"], rows)
 
 
+def error_details() -> str:
+    """
+    Return a place for each exception, which autodoc fills with its text and fields.
+    """
+    entries = [
+        f".. autoexception:: ws_isolation.errors.{kind.__name__}()\n   :show-inheritance:" for kind in _error_classes()
+    ]
+    return "```{eval-rst}\n" + "\n\n".join(entries) + "\n```\n"
+
+
 # Close codes
 
 
@@ -211,7 +221,13 @@ def _kind_of(annotation: object) -> tuple[object, dict[str, Any]]:
             return annotation, limits
 
 
-_JSON_NAMES: Final[dict[object, str]] = {str: "string", int: "integer", float: "number", bool: "boolean", Any: "any JSON"}
+_JSON_NAMES: Final[dict[object, str]] = {
+    str: "string",
+    int: "integer",
+    float: "number",
+    bool: "boolean",
+    Any: "any JSON",
+}
 
 
 def json_type(annotation: object, /) -> str:
@@ -275,7 +291,9 @@ def event_reference() -> str:
     """
     parts: list[str] = []
     for name, kind in events.EVENT_CLASSES.items():
-        beside = [field for field in envelope_fields(kind) if field not in {"run_id", "thread_id", "causation_id", "metadata"}]
+        beside = [
+            field for field in envelope_fields(kind) if field not in {"run_id", "thread_id", "causation_id", "metadata"}
+        ]
         parts += [
             f"(event-{name})=\n## `{name}`",
             f"`events.{kind.__name__}`. {first_paragraph(kind.__doc__)} {_delivery(kind)}",
@@ -334,6 +352,7 @@ GENERATED: Final[dict[str, Callable[[], str]]] = {
     for function in (
         error_tree,
         error_table,
+        error_details,
         close_codes,
         settings_table,
         transitions,

@@ -8,7 +8,7 @@ Adapters, wires of one's own and test helpers are imported by path:
 from __future__ import annotations
 
 from . import closing, errors, events
-from ._version import __version__
+from ._version import __version__ as __version__
 from .context import UserExecutionContext
 from .delivery import Delivery
 from .factory import ManagerFactory, Report

@@ -46,18 +46,17 @@ def command() -> click.Group:
     Return the command with its subcommands.
 
     Raises:
-        MissingExtraError: click or rich is not installed.
+        MissingExtraError: click is not installed.
     """
     try:
         import click  # noqa: PLC0415  # an extra
-        import rich  # noqa: F401, PLC0415  # an extra; the subcommands need it
     except ImportError as error:
         raise MissingExtraError(_MISSING) from error
 
     @click.group(context_settings={"help_option_names": ["-h", "--help"]})
     @click.version_option(__version__, prog_name="ws-isolation")
     def ws_isolation() -> None:
-        """An event reaches the WebSockets of the user it belongs to, and nobody else's."""
+        """Deliver each event to the WebSockets of the user it belongs to, and to nobody else's."""
 
     @ws_isolation.command()
     @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
@@ -77,12 +76,12 @@ def command() -> click.Group:
         Serves a page with two users side by side: their agents run, and buttons
         try to make one see the other's events. Ctrl-C ends it.
         """
-        from .demo import command as running  # noqa: PLC0415  # the extra "demo"
+        from .demo.command import check_and_report, serve  # noqa: PLC0415  # the extra "demo"
 
         if check:
-            raise SystemExit(asyncio.run(running.check_and_report()))
+            raise SystemExit(asyncio.run(check_and_report()))
         try:
-            running.serve(host, port, open_browser=open_browser)
+            serve(host, port, open_browser=open_browser)
         except OSError as error:
             msg = f"cannot listen on {host} port {port}: {error.strerror or error}"
             raise click.ClickException(msg) from error

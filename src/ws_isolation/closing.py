@@ -73,7 +73,7 @@ class CloseCode:
     Raises:
         SettingsError: If number, name or action do not fit together. Nothing was registered.
 
-    Source: DESIGN §6; RFC 6455 §7.4.2 leaves 4000 to 4999 to applications.
+    Source: RFC 6455 §7.4.2 leaves 4000 to 4999 to applications.
     """
 
     code: int
@@ -89,12 +89,17 @@ class CloseCode:
         if type(self.slug) is not str or _SLUG.fullmatch(self.slug) is None:
             msg = f"slug {shown(self.slug)} of close code {self.code}: use a-z, 0-9 and _, at most 40 characters"
             raise SettingsError(msg)
-        if self.action not in _RANGES.values():
+        if not _is_action(self.action):
             msg = f"close code {self.code} needs an action: stop, reauthenticate, resume or back_off"
             raise SettingsError(msg)
         if self.code in _BUILT_IN and _BUILT_IN[self.code] != (self.slug, self.action):
             msg = f"close code {self.code} is {_BUILT_IN[self.code][0]} already: an application's own are 4900 to 4999"
             raise SettingsError(msg)
+
+
+def _is_action(value: object) -> bool:
+    # The exact type first: whatever else is handed in may have an == of its own.
+    return type(value) is str and value in _RANGES.values()
 
 
 _BUILT_IN: Final[dict[int, tuple[str, Action]]] = {1000: ("normal", "stop")}

@@ -286,17 +286,16 @@ _ARGUMENTS: Final = (
 
 
 _FINGERPRINT: Final = "_fingerprint"
-_SETTERS: Final = tuple(getattr(UserExecutionContext, name).__set__ for name in _FIELDS)
-_set_fingerprint: Final = getattr(UserExecutionContext, _FINGERPRINT).__set__
 _NO_CLAIMS: Final = FrozenDict()
 
 
 def _fill(context: UserExecutionContext, *values: object) -> None:
     """Set the slots in the order of ``_FIELDS``, past the frozen ``__setattr__``."""
-    for setter, value in zip(_SETTERS, values, strict=True):
-        setter(context, value)
+    # By name and not by this class's own slots: after a reload, objects of the old class come here as well.
+    for name, value in zip(_FIELDS, values, strict=True):
+        object.__setattr__(context, name, value)
     # The fingerprint goes last: an object that was left half made has none and is refused everywhere.
-    _set_fingerprint(context, _fingerprint_of(context))
+    object.__setattr__(context, _FINGERPRINT, _fingerprint_of(context))
 
 
 def _fingerprint_of(context: UserExecutionContext) -> bytes:

@@ -48,6 +48,8 @@ class IdPolicy:
         """Refuse a policy that could not be applied."""
         if type(self.placeholders) is not frozenset:
             raise SettingsError(f"placeholders must be a frozenset of str, not {type_name(type(self.placeholders))}")
+        if not all(type(placeholder) is str for placeholder in self.placeholders):
+            raise SettingsError("placeholders must be a frozenset of str: something else is among them")
         if type(self.unicode_letters) is not bool:
             raise SettingsError(f"unicode_letters must be a bool, not {type_name(type(self.unicode_letters))}")
 

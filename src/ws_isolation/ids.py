@@ -1,7 +1,7 @@
 """
 Where ids and wall-clock times come from.
 
-The one impure module of layers 0 to 4 (DESIGN §4): everything else takes time
+The one impure module of layers 0 to 4: everything else takes time
 and ids as values. Nothing here keeps state, so a fork is safe and no id tells
 how much traffic other users make.
 """

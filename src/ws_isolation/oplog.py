@@ -39,5 +39,5 @@ def report(level: int, what: str, /, *, error: BaseException | None = None, **fi
         line = " ".join(f"{name}={value}" for name, value in texts.items())
         exc_info = None if error is None else (type(error), error, error.__traceback__)
         _LOGGER.log(level, "%s %s", what, line, exc_info=exc_info, extra={"ws_isolation": texts})
-    except Exception:  # noqa: BLE001, S110  # a broken log handler must not close a socket (FIELD 39, 43)
+    except Exception:  # noqa: BLE001, S110  # a broken log handler must not close a socket
         pass

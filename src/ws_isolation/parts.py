@@ -38,7 +38,7 @@ ToolStatus: TypeAlias = Literal["ok", "error", "timeout", "cancelled", "denied"]
 """How a tool call ended."""
 
 _PIECE: Final = 16_384
-"""Bytes of one piece of text (EVENTS §2.3)."""
+"""Bytes of one piece of text."""
 _WHOLE: Final = 32_768
 """Bytes of the whole text that the last piece brings; the wire allows 48 KiB, JSON escapes may need the rest."""
 _JSON: Final = 32_768

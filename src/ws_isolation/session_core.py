@@ -50,11 +50,11 @@ __all__ = ("SessionCore", "State")
 
 _MINUTE: Final = 60.0
 _ERRORS_PER_MINUTE: Final = 20
-"""Messages in a minute that are answered with ``ws.error``; one more is a schema violation (EVENTS §1.5)."""
+"""Messages in a minute that are answered with ``ws.error``; one more is a schema violation."""
 _CLEARED: Final = frozenset({4101, 4213, 4310})
 """Ends after which nothing that still waits may go out: authority gone, or no room to send it in."""
 _LAG_SECONDS: Final = 1.0
-"""How late a tick may come before the delay counts as ours: a blocked loop looks like a dead peer (SECURITY §3.4)."""
+"""How late a tick may come before the delay counts as ours: a blocked loop looks like a dead peer."""
 
 
 class State(enum.Enum):

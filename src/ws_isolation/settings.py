@@ -55,7 +55,7 @@ class Settings:
         SettingsError: A value is out of its bounds, or two contradict each
             other. The message says which and what would do.
 
-    Source: where a field does not name one, DESIGN §7 and SECURITY §2.3; the
+    Source: where a field does not name one, its
     numbers are starting points of ours, not measurements.
     """
 

@@ -19,6 +19,7 @@ Message: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[Message]]
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
 
+_FORBIDDEN: Final = 403
 _GONE: Final = (RuntimeError, OSError)
 """
 What servers raise from ``send`` once the peer is gone or the close was sent: RuntimeError
@@ -62,7 +63,8 @@ class AsgiOpening:
     async def refuse(self, status: int, retry_after: int | None, /) -> None:
         """Do the same as ``Opening.refuse()``; a server without the denial extension answers 403."""
         await self._connected()
-        if "websocket.http.response" not in (self._scope.get("extensions") or {}):
+        # A plain close is a 403 everywhere; uvicorn logs each response of ours as an error of the application.
+        if status == _FORBIDDEN or "websocket.http.response" not in (self._scope.get("extensions") or {}):
             await _sent(self._send({"type": "websocket.close", "code": 1000, "reason": ""}))
             return
         headers = [(b"content-length", b"0")]

@@ -46,7 +46,8 @@ async def answer(manager: IsolatedManager, question: str, /, *, pace: float = 1.
             tools.create_task(_search(run, who, pace))
             tools.create_task(_convert(run, who, pace))
         await _remind(run, who, pace)
-        text = f"{who.name}, {len(who.invoices)} invoices are open: {', '.join(who.invoices)}. Your secret is {who.canary}."
+        found = f"{len(who.invoices)} invoices are open: {', '.join(who.invoices)}"
+        text = f"{who.name}, {found}. Your secret is {who.canary}."
         async with run.message() as message:
             for word in _words(text):
                 await message.write(word)

@@ -35,7 +35,7 @@ from .attacks import ATTACKS, Target
 from .forgeries import FORGERIES, Forge
 from .operator import OperatorLog
 
-__all__ = ("LOOPBACK", "MALLORY", "Demo", "DeliberateError", "create_demo")
+__all__ = ("LOOPBACK", "MALLORY", "DeliberateError", "Demo", "create_demo")
 
 LOOPBACK: Final = ("127.0.0.1", "localhost")
 """The Host headers of a page on this machine. Others are refused: a foreign name may point here (DNS rebinding)."""
@@ -80,7 +80,7 @@ class Demo:
     sent: Counter[str]
 
 
-def create_demo(
+def create_demo(  # noqa: C901  # one application in one place; each function in it is short
     user_ids: Iterable[str] = ("alice", "bob", MALLORY),
     /,
     *,
@@ -179,7 +179,7 @@ def _defective(factory: ManagerFactory, authenticate: Authenticate, forge: Forge
 
 
 def _setup(accounts: Accounts) -> dict[str, object]:
-    """What the page needs to know. No real service would hand out tokens; this one plays all the users itself."""
+    """Return what the page needs. No real service would hand out tokens; this page plays all the users itself."""
     return {
         "thread_id": THREAD,
         "question": QUESTION,

@@ -1,5 +1,5 @@
 """
-The demo without a browser: does isolation hold here and now?
+The demo without a browser, which says whether isolation holds here and now.
 
 A real server, real clients over loopback, several users with several tabs each,
 all their agents at once, and Mallory in between. Each event carries its user's
@@ -107,10 +107,9 @@ async def check(make: Callable[..., Demo] = create_demo, /) -> Verdict:
                 tabs[user_id] = [await tab for tab in opening]
             everybody = [tab for own in tabs.values() for tab in own]
             await asyncio.gather(*(tab.until(_is_welcome) for tab in everybody))
-            outcomes, *_ = await asyncio.gather(
-                _attack(demo, address),
-                *(tab.send(type="ask", data={"text": QUESTION}) for own in tabs.values() for tab in own[:_AGENTS]),
-            )
+            for asking in (tab for own in tabs.values() for tab in own[:_AGENTS]):
+                await asking.send(type="ask", data={"text": QUESTION})
+            outcomes = await _attack(demo, address)
             await asyncio.gather(*(tab.until(_is_answered) for tab in everybody))
         # The server has drained: every tab was told goodbye, and its managers were counted.
         await asyncio.gather(*(tab.closed() for tab in everybody))

@@ -8,7 +8,7 @@ import asyncio
 import socket
 import webbrowser
 from collections.abc import Callable
-from contextlib import closing, suppress
+from contextlib import closing
 
 from rich.console import Console
 from rich.text import Text
@@ -22,15 +22,14 @@ from .server import Server, address_of, listen
 __all__ = ("check_and_report", "serve")
 
 
-async def check_and_report(console: Console | None = None, /) -> int:
+async def check_and_report() -> int:
     """Run the check and print it; return 0 where isolation held, 1 where it did not."""
-    console = Console() if console is None else console
     verdict = await check()
-    print_verdict(console, verdict)
+    print_verdict(Console(), verdict)
     return int(bool(verdict.failures))
 
 
-def serve(host: str, port: int, /, *, open_browser: bool, console: Console | None = None) -> None:
+def serve(host: str, port: int, /, *, open_browser: bool) -> None:
     """
     Serve the page until Ctrl-C.
 
@@ -38,12 +37,11 @@ def serve(host: str, port: int, /, *, open_browser: bool, console: Console | Non
         host: The address to listen on.
         port: The port; the next free one where it is taken.
         open_browser: Open the page once it is there.
-        console: Where to print.
 
     Raises:
         OSError: It cannot listen there.
     """
-    console = Console() if console is None else console
+    console = Console()
     log = OperatorLog(lambda entry: show_entry(console, entry))
     with closing(listen(host, port)) as bound:
         url = f"http://{address_of(bound)}/"
@@ -59,8 +57,7 @@ def serve(host: str, port: int, /, *, open_browser: bool, console: Console | Non
 
         # Another address than loopback was asked for on purpose: then any name may lead here.
         demo = create_demo(hosts=LOOPBACK if host in LOOPBACK else ("*",), log=log)
-        with suppress(KeyboardInterrupt):  # uvicorn raises the signal again once it has stopped in order
-            asyncio.run(_serve(Server(demo), bound, greet))
+        asyncio.run(_serve(Server(demo, signals=True), bound, greet))
     console.print("\nStopped: every socket was told goodbye (4200) first.")
 
 

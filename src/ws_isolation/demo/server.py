@@ -7,8 +7,9 @@ from __future__ import annotations
 import asyncio
 import errno
 import socket
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager, closing
+from collections.abc import AsyncGenerator, Generator
+from contextlib import asynccontextmanager, closing, contextmanager
+from types import FrameType
 from typing import Final, final
 
 import uvicorn
@@ -20,6 +21,8 @@ __all__ = ("Server", "address_of", "listen", "running")
 
 _TRIES: Final = 20
 """Ports that are tried, from the wanted one upwards."""
+_END_SECONDS: Final = 3
+"""Seconds that uvicorn waits for connections once everybody was told goodbye."""
 _STALLED_MS: Final = 15_000
 """Milliseconds after which the kernel drops a peer that takes nothing (TCP_USER_TIMEOUT); ASGI itself cannot."""
 
@@ -49,8 +52,9 @@ def listen(host: str, port: int, /) -> socket.socket:
 
 def address_of(bound: socket.socket, /) -> str:
     """Return where a client on this machine reaches *bound*: ``127.0.0.1:8765``."""
-    host, port = bound.getsockname()[:2]
-    name = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104  # recognised, not bound
+    name: str = bound.getsockname()[0]
+    port: int = bound.getsockname()[1]
+    name = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(name, name)  # noqa: S104  # recognised, not bound
     return f"[{name}]:{port}" if ":" in name else f"{name}:{port}"
 
 
@@ -61,13 +65,37 @@ class Server(uvicorn.Server):
 
     What it adds to uvicorn is the order of the end: the factory says goodbye to
     every socket before uvicorn closes them with a bare 1012.
+
+    Args:
+        demo: What is served.
+        signals: Whether Ctrl-C and SIGTERM end it.
     """
 
-    def __init__(self, demo: Demo, /) -> None:
-        super().__init__(uvicorn.Config(demo.app, lifespan="on", access_log=False, log_config=None))
+    def __init__(self, demo: Demo, /, *, signals: bool) -> None:
+        super().__init__(
+            uvicorn.Config(
+                demo.app, lifespan="on", access_log=False, log_config=None, timeout_graceful_shutdown=_END_SECONDS
+            )
+        )
         self._demo = demo
+        self._signals = signals
         self.ready = asyncio.Event()
         """Set when it listens, and when it has ended."""
+
+    @contextmanager
+    @override
+    def capture_signals(self) -> Generator[None]:
+        """Listen to signals, or leave them to whoever embeds the server."""
+        if not self._signals:
+            yield
+            return
+        with super().capture_signals():
+            yield
+
+    @override
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Stop in order. Unlike uvicorn's own, the signal is not raised again afterwards: it has done its work."""
+        self.should_exit = True
 
     @override
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -90,7 +118,7 @@ async def running(demo: Demo, /) -> AsyncGenerator[str]:
     Serve *demo* on a free port of the loopback interface as long as the block runs; give its address.
     """
     with closing(listen("127.0.0.1", 0)) as bound:
-        server = Server(demo)
+        server = Server(demo, signals=False)
         serving = asyncio.create_task(server.serve(sockets=[bound]), name="demo-server")
         serving.add_done_callback(lambda _: server.ready.set())
         try:

@@ -64,8 +64,6 @@ class AgentStarted(Event):
 
     Raises:
         InvalidEventError: A field has a value that its declaration does not allow.
-
-    Source: EVENTS §2.3.
     """
 
     type: ClassVar[str] = "agent_started"
@@ -106,8 +104,6 @@ class AgentThinking(Event):
     Raises:
         InvalidEventError: A value that its declaration does not allow, or
             ``full_text`` without ``done``.
-
-    Source: EVENTS §2.2 and §2.3.
     """
 
     type: ClassVar[str] = "agent_thinking"
@@ -155,8 +151,6 @@ class AgentMessageDelta(Event):
     Raises:
         InvalidEventError: A value that its declaration does not allow, or
             ``full_text`` without ``done``.
-
-    Source: EVENTS §2.2 and §2.3.
     """
 
     type: ClassVar[str] = "agent_message_delta"
@@ -199,8 +193,6 @@ class AgentCompleted(Event):
 
     Raises:
         InvalidEventError: A field has a value that its declaration does not allow.
-
-    Source: EVENTS §2.3.
     """
 
     type: ClassVar[str] = "agent_completed"
@@ -239,8 +231,6 @@ class AgentError(Event):
 
     Raises:
         InvalidEventError: A field has a value that its declaration does not allow.
-
-    Source: EVENTS §2.3.
     """
 
     type: ClassVar[str] = "agent_error"
@@ -265,8 +255,6 @@ class AgentCancelled(Event):
 
     Raises:
         InvalidEventError: A field has a value that its declaration does not allow.
-
-    Source: EVENTS §2.3.
     """
 
     type: ClassVar[str] = "agent_cancelled"
@@ -291,8 +279,6 @@ class Custom(Event):
 
     Raises:
         InvalidEventError: A field has a value that its declaration does not allow.
-
-    Source: EVENTS §2.3.
     """
 
     type: ClassVar[str] = "custom"

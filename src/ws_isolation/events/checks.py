@@ -6,7 +6,7 @@ is no ``str``: what has methods of its own can compare equal to another user's
 value, or turn into something else when it is encoded.
 
 Rule 2: patterns match the whole text. In Python ``$`` also matches before a
-line break at the end, which JavaScript's does not (EVENTS §5.2).
+line break at the end, which JavaScript's does not.
 
 Rule 3: a problem never holds the value, which may be another person's secret.
 

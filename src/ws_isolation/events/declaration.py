@@ -104,7 +104,7 @@ class Event(Value):
             allow. Names the JSON path and what would be right, never the value.
         EventTypeError: The class is not one of the library's events.
 
-    Source: EVENTS §2.1 for the fields below, §2.3 for each event's own.
+    The fields below stand beside ``data``, each event's own stand in it.
     """
 
     type: ClassVar[str]
@@ -125,7 +125,7 @@ class Event(Value):
 
     @property
     def durable(self) -> bool:
-        """Whether it has a place in the stream and is never dropped (EVENTS §2.2); else it is a delta."""
+        """Whether it has a place in the stream and is never dropped; else it is a delta."""
         return True
 
 

@@ -24,7 +24,7 @@ from .declaration import Event, data_of
 __all__ = ("EVENT_BYTES", "WIRE_VERSION", "Envelope", "encode_data", "format_time", "seal")
 
 WIRE_VERSION: Final = "1.0"
-"""The version of the wire: ``MAJOR.MINOR`` (EVENTS §4)."""
+"""The version of the wire: ``MAJOR.MINOR``."""
 
 EVENT_BYTES: Final = 65_536
 """The most bytes of a frame where nothing else is said (CloudEvents 1.0: what intermediaries must forward)."""

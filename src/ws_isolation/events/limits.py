@@ -5,7 +5,7 @@ Rule 1: a limit stands in a ``msgspec.Meta`` and nowhere else. The constructors'
 checks are compiled from it, and decoders and schemas read the same object.
 
 Rule 2: ``Meta(max_length=...)`` counts characters, the only thing a schema can
-state. Where EVENTS.md §2.3 limits bytes, ``extra["bytes"]`` holds the limit in
+state. Where bytes are limited, ``extra["bytes"]`` holds the limit in
 UTF-8 and ``max_length`` the same number, the looser one.
 
 Three names mean one thing to a type checker and another to msgspec. A recursive
@@ -75,7 +75,7 @@ FRAME_BYTES: Final = 16_777_216
 """The most that ``Settings.event_bytes`` allows; what really fits is known when the event is sealed."""
 
 PAYLOAD_DEPTH: Final = 30
-"""Containers inside each other in a payload: 32 for the frame (EVENTS §1.1), less the frame and ``data``."""
+"""Containers inside each other in a payload: 32 for the frame, less the frame and ``data``."""
 
 
 class _Place(Enum):
@@ -86,13 +86,13 @@ ENVELOPE: Final = _Place.ENVELOPE
 """Marks a field that stands beside ``data``: ``Annotated[str, ..., ENVELOPE]``."""
 
 Id: TypeAlias = Annotated[str, Meta(pattern=r"^[\x21-\x7e]{1,255}$")]
-"""1 to 255 printable ASCII characters (EVENTS §1.1)."""
+"""1 to 255 printable ASCII characters."""
 
 ParentRunId: TypeAlias = Annotated[Id, ENVELOPE]
 """An ``Id`` that stands beside ``data``."""
 
 Uuid: TypeAlias = Annotated[str, Meta(pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")]
-"""Lower case with hyphens, as a pattern: ``format`` only annotates (EVENTS §1.1)."""
+"""Lower case with hyphens, as a pattern: ``format`` only annotates."""
 
 UrnUuid: TypeAlias = Annotated[str, Meta(pattern=r"^urn:uuid:[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")]
 """A ``Uuid`` as a URN (RFC 9562 §4)."""
@@ -101,7 +101,7 @@ Uri: TypeAlias = Annotated[str, Meta(pattern=r"^[\x21-\x7e]+$", max_length=2048)
 """A URI or a reference to one: printable ASCII without spaces (RFC 3986 §2); readers parse it."""
 
 Slug: TypeAlias = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_.]{0,63}$")]
-"""A lower-case name; readers accept values that they do not know (EVENTS §1.1)."""
+"""A lower-case name; readers accept values that they do not know."""
 
 CustomName: TypeAlias = Annotated[str, Meta(pattern=r"^[a-z0-9]+([._-][a-z0-9]+)+$", max_length=128)]
 """A name with a namespace: ``billing.invoice_paid``."""

@@ -50,8 +50,6 @@ class ToolExecuting(Event):
     Raises:
         InvalidEventError: A value that its declaration does not allow, or both
             ``arguments`` and ``arguments_text``.
-
-    Source: EVENTS §2.3.
     """
 
     type: ClassVar[str] = "tool_executing"
@@ -99,8 +97,6 @@ class ToolCompleted(Event):
     Raises:
         InvalidEventError: A value that its declaration does not allow, a
             failure without ``error``, or an ``error`` beside ``ok``.
-
-    Source: EVENTS §2.3.
     """
 
     type: ClassVar[str] = "tool_completed"

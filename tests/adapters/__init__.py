@@ -1,0 +1,3 @@
+"""
+The adapters, each with its framework.
+"""

@@ -1,0 +1,3 @@
+"""
+The demo's page in a real Chromium.
+"""

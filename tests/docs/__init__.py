@@ -1,0 +1,3 @@
+"""
+What the documentation says is run: every code block, the README's example, the tutorial as a walk.
+"""

@@ -1,0 +1,3 @@
+"""
+No event reaches another identity: whole paths, hostile ids, many users, and broken variants.
+"""

@@ -1,0 +1,3 @@
+"""
+The library behind real servers, spoken to by real clients on loopback.
+"""
