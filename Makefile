@@ -15,7 +15,7 @@ WORK := .work
 # Only for the wheel's and the other jobs' own environments.
 INTERPRETERS = $$($(BIN)/python tools/interpreters.py)
 UNPACKED = $(WORK)/unpacked
-RUN = -n $(WORKERS) -m "not browser" $(PYTEST_OPTIONS)
+RUN = -n $(WORKERS) -m "not browser and not downstream" $(PYTEST_OPTIONS)
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
@@ -24,7 +24,7 @@ export PIP_ROOT_USER_ACTION := ignore
 UPGRADE_PIP = -m pip install --quiet --upgrade "pip>=25.1"
 
 .PHONY: help demo test test-all lint typing docs scenarios bench-import bench-stalled build clean \
-	test-browser test-wheel test-wheel-one test-lowest test-no-extras chromium
+	test-browser test-downstream test-wheel test-wheel-one test-lowest test-no-extras chromium
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | \
@@ -63,17 +63,19 @@ test: .venv/.dev  ## all that pip alone can bring: tests, coverage, types, lint,
 	$(MAKE) lint
 	$(MAKE) docs
 
-test-all:  ## test, then Chromium, each Python with the built wheel, lowest bounds, no extras
+test-all:  ## test, then Chromium, a downstream service, each Python with the wheel, lowest bounds, no extras
 	$(MAKE) test
 	$(MAKE) test-browser
+	$(MAKE) test-downstream
 	$(MAKE) test-wheel
 	$(MAKE) test-lowest
 	$(MAKE) test-no-extras
 
+# --verifytypes looks for the package where the first python of the PATH would.
 typing: .venv/.dev  ## mypy and pyright, both strict; every public name typed
 	$(BIN)/mypy
 	$(BIN)/pyright
-	$(BIN)/pyright --ignoreexternal --verifytypes ws_isolation
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/pyright --ignoreexternal --verifytypes ws_isolation
 
 lint: .venv/.dev  ## ruff, format, spelling
 	$(BIN)/ruff check
@@ -99,6 +101,9 @@ chromium:
 
 test-browser: .venv/.dev chromium  ## the page, in real Chromium
 	$(BIN)/python -m pytest -m browser $(PYTEST_OPTIONS)
+
+test-downstream: .venv/.dev  ## a service, installed with the built wheel, under mypy and pyright strict
+	$(BIN)/python -m pytest -m downstream $(PYTEST_OPTIONS)
 
 build: .venv/.dev  ## sdist and wheel, and the sdist unpacked without src
 	rm -rf $(WORK)/dist $(UNPACKED)

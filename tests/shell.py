@@ -65,9 +65,10 @@ class Bench:
         transport: Transport | None = None,
         wire: Wire = DEFAULT_WIRE,
         enforce_pongs: bool = False,
+        turns: int | None = None,
     ) -> Served:
         """
-        Serve a new session, and let it begin.
+        Serve a new session, and give it some turns of the loop: enough to begin where None.
         """
         recording = RecordingTransport()
         session = self.factory.open_session(
@@ -79,7 +80,10 @@ class Bench:
             enforce_pongs=enforce_pongs,
         )
         served = Served(self.clock, session, recording, asyncio.create_task(session.serve(handler)))
-        await settle()
+        if turns is None:
+            await settle()
+        for _ in range(turns or 0):
+            await asyncio.sleep(0)
         return served
 
 

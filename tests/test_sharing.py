@@ -12,7 +12,8 @@ import inspect
 import re
 import types
 import weakref
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections import deque
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack
 from typing import Final, cast
 
@@ -41,6 +42,7 @@ _ATOMS: Final = (
     msgspec.UnsetType,
     types.ModuleType,
     types.BuiltinFunctionType,
+    types.GenericAlias,
     types.CodeType,
     types.GetSetDescriptorType,
     types.MemberDescriptorType,
@@ -57,6 +59,9 @@ _ATOMS: Final = (
 """What cannot change. The items of a tuple are looked at on their own."""
 
 
+_CONTAINERS: Final = (list, dict, set, bytearray, deque)
+
+
 def can_change(thing: object, /) -> bool:
     """
     Tell whether somebody who holds *thing* could change what another holder sees.
@@ -68,7 +73,8 @@ def can_change(thing: object, /) -> bool:
         return False
     if issubclass(kind, msgspec.Struct):
         return not kind.__struct_config__.frozen
-    return bool(gc.get_referents(thing)) or bool(getattr(kind, "__slots__", ())) or hasattr(thing, "__dict__")
+    # An empty list can change as well as a full one; a bare object() has nothing that could.
+    return issubclass(kind, _CONTAINERS) or bool(gc.get_referents(thing)) or hasattr(thing, "__dict__")
 
 
 def _held_by(thing: object) -> list[object]:
@@ -80,7 +86,7 @@ def _held_by(thing: object) -> list[object]:
     return list(gc.get_referents(thing))
 
 
-def reachable(roots: list[object], stop: list[object], /) -> dict[int, object]:
+def reachable(roots: Sequence[object], stop: Sequence[object], /) -> dict[int, object]:
     """
     Return all that hangs on *roots* by their ids, without what hangs on *stop*.
     """
@@ -96,7 +102,7 @@ def reachable(roots: list[object], stop: list[object], /) -> dict[int, object]:
     return found
 
 
-def shared(one: list[object], two: list[object], stop: list[object], /) -> list[object]:
+def shared(one: Sequence[object], two: Sequence[object], stop: Sequence[object], /) -> list[object]:
     """
     Return the objects that can change and hang on both *one* and *two*.
     """
@@ -177,12 +183,19 @@ class _Leak:
         self.seen: list[str] = []
 
 
+def _with_default(value: _Leak) -> object:
+    def function(given: _Leak = value) -> _Leak:
+        return given
+
+    return function
+
+
 def _holders() -> Iterator[tuple[str, object, object]]:
     leak = _Leak()
     yield "attribute", types.SimpleNamespace(a=leak), types.SimpleNamespace(b=[leak])
     yield "list in a tuple", (1, ([],)), None
     yield "closure", lambda: leak, lambda: leak
-    yield "default", lambda x=leak: x, types.SimpleNamespace(a=leak)
+    yield "default", _with_default(leak), types.SimpleNamespace(a=leak)
     yield "bound method", leak.seen.append, leak
 
 

@@ -16,7 +16,6 @@ from collections.abc import Callable, Iterable
 from types import UnionType
 from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin, get_type_hints
 
-import attrs
 from examples import EVENTS, FRAMES
 from msgspec import UNSET, Meta, UnsetType
 
@@ -154,7 +153,7 @@ def settings_table() -> str:
     bounds = {**settings._SECONDS, **settings._PER_MINUTE, **settings._COUNTS}  # noqa: SLF001
     docs = attribute_docs(settings.Settings)
     rows: list[list[str]] = []
-    for field in attrs.fields(settings.Settings):
+    for field in inspect.signature(settings.Settings).parameters.values():
         low_high = bounds.get(field.name)
         allowed = "" if low_high is None else f"{low_high[0]:,g} to {low_high[1]:,.10g}"
         default = f"{field.default:,}" if type(field.default) in {int, float} else repr(field.default)
@@ -252,7 +251,7 @@ def json_type(annotation: object, /) -> str:
 def _rows(kind: type[Value], names: Iterable[str]) -> list[list[str]]:
     hints = get_type_hints(kind, include_extras=True)
     docs = attribute_docs(kind)
-    required = {field.name for field in attrs.fields(kind) if field.default is attrs.NOTHING}
+    required = {name for name, field in inspect.signature(kind).parameters.items() if field.default is field.empty}
     return [
         [f"**`{name}`**" if name in required else f"`{name}`", json_type(hints[name]), docs.get(name, "")]
         for name in names

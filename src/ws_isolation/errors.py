@@ -45,8 +45,10 @@ unexplained close for everybody.
 
 Rule 2: a text is at most 300 characters, unless it has to print two types.
 
-``close_code`` is the code that a session is closed with when the error reaches
-its guard; see :mod:`ws_isolation.closing`.
+``close_code`` is the code that a session is closed with when the error decides
+its end: refused by ``authenticate``, sent by a client, stopped at the last hop.
+Out of a handler, access and peer errors and an expired context keep theirs, and
+anything else is 4300. See :mod:`ws_isolation.closing`.
 """
 
 from __future__ import annotations
@@ -308,7 +310,7 @@ class LifecycleError(EventError, RuntimeError):
     The event is not legal at this point of its run; nothing was sent.
 
     Attributes:
-        rule: The rule's id (``L01`` … ``L28``).
+        rule: The rule's id, as in the event reference: ``L01``.
         problem: What is wrong and what to do.
     """
 

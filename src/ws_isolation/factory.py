@@ -186,6 +186,7 @@ class ManagerFactory:
         self._foreign = 0
         self._warned_plain = False
         self._closes_by_code: dict[int, int] = {}
+        self._pending = 0
         self._reset()
 
     def _reset(self) -> None:
@@ -194,7 +195,6 @@ class ManagerFactory:
         self._deadlines: Deadlines[Session | LiveStream] = Deadlines()
         self._timer: Timer | None = None
         self._timer_at = float("inf")
-        self._pending = 0
         self._draining = False
 
     @property
@@ -348,7 +348,7 @@ class ManagerFactory:
         Serve a socket that the application accepted itself: ``async with factory.attach(ctx, transport) as session``.
 
         The block is the handler: leaving it ends the session with 1000, an
-        exception with 4300 (and goes on), a cancellation with 4300 or 4200.
+        exception with 4300 or its own code (and goes on), a cancellation with 4300 or 4200.
         Origin, authentication and subprotocol were the application's business.
 
         Args:
@@ -363,6 +363,8 @@ class ManagerFactory:
         """
         session = self.open_session(context, transport, wire=wire, start=start, handshake=handshake)
         session.begin()
+        if self._draining:
+            session.close(closing.DRAIN)  # stop() knows those that were there when it began
         try:
             yield session
         except BaseException as error:
@@ -468,6 +470,7 @@ class ManagerFactory:
             )
             raise ConcurrencyError(msg)
         self._reset()
+        self._pending = 0  # those of the old loop will never end; those that outlast a stop will
         self._loop = loop
         self._stopped = False
 

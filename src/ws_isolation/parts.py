@@ -18,17 +18,17 @@ from typing import TYPE_CHECKING, Final, Literal, Protocol, TypeAlias, cast, fin
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from .errors import InvalidEventError, InvalidStateError, IsolationError, shown
+from .errors import InvalidEventError, InvalidStateError, IsolationError, LifecycleError, shown
 from .events import AgentMessageDelta, AgentThinking, Event, Problem, ToolCompleted, ToolExecuting
 from .events.conversion import converted
+from .finishing import finish
 from .frozen import FrozenDict, FrozenJson, JsonTooLargeError, JsonValueError
 from .ids import new_uuid7
 from .oplog import report
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, MutableMapping
-
-    from typing_extensions import Self
+    from typing import Self
 
     from .delivery import Delivery
 
@@ -77,9 +77,7 @@ def cut(text: str, limit: int, /) -> tuple[str, bool]:
     return raw[:limit].decode("utf-8", "ignore"), True
 
 
-def measured(
-    value: object, field: str, event: str, /, *, limit: int = _JSON
-) -> tuple[FrozenJson | UnsetType, bool]:
+def measured(value: object, field: str, event: str, /, *, limit: int = _JSON) -> tuple[FrozenJson | UnsetType, bool]:
     """
     Return *value* as frozen JSON, or UNSET and True where it takes more than *limit* bytes.
 
@@ -162,8 +160,13 @@ class Tool:
             msg = f"tool call {shown(self.id)} was entered before: open another with run.tool()"
             raise InvalidStateError(msg)
         self._began = time.perf_counter()
-        await self._run.send(self._opening)
+        # Known to the run before it is sent: cancelled meanwhile, it may be in the stream, and then the run closes it.
         self._tools[self.id] = self
+        try:
+            await self._run.send(self._opening)
+        except IsolationError:
+            del self._tools[self.id]
+            raise
         return self
 
     async def __aexit__(
@@ -176,11 +179,11 @@ class Tool:
         if self._ended:
             return
         if error is None:
-            await self._complete_by_hand()
+            await finish(self._complete_by_hand())
             return
         status, problem = _end_of(error)
         try:
-            await self._complete(status, problem)
+            await finish(self._complete(status, problem))
         except IsolationError as failure:
             report(logging.ERROR, "tool_completed could not be sent", error=failure, run_id=self._run.id)
 
@@ -198,9 +201,12 @@ class Tool:
 
     async def close_unfinished(self) -> None:
         """Complete the call as cancelled, because its run ends first; marked as synthetic."""
-        if not self._ended:
-            problem = _problem("The run ended before the tool did.", "run_ended")
+        problem = _problem("The run ended before the tool did.", "run_ended")
+        try:
             await self._complete("cancelled", problem, synthetic=True)
+        except LifecycleError:
+            # Its start was cancelled before it was in the stream: there is nothing to close.
+            self._tools.pop(self.id, None)
 
     async def _complete(
         self,
@@ -225,9 +231,13 @@ class Tool:
             synthetic=True if synthetic else UNSET,
         )
         self._ended = True
+        try:
+            await self._run.send(event)
+        except BaseException:
+            self._ended = False  # the run's end closes it
+            raise
         self._tools.pop(self.id, None)
         self._run.count_tool(failed=status != "ok")
-        await self._run.send(event)
 
 
 def _text_of(arguments: Mapping[str, object]) -> str:
@@ -290,11 +300,16 @@ class _Pieces(ABC):
 
     async def close(self) -> None:
         """Send the last piece, which brings the whole text. Harmless when it was sent."""
-        if not self._done:
-            self._done = True
-            self._texts.pop(self.id, None)
-            whole, was_cut = cut("".join(self._whole), _WHOLE)
+        if self._done:
+            return
+        whole, was_cut = cut("".join(self._whole), _WHOLE)
+        self._done = True
+        try:
             await self._run.send(self._last(whole, self._index, truncated=was_cut or self._size > _WHOLE))
+        except BaseException:
+            self._done = False  # the run's end closes it
+            raise
+        self._texts.pop(self.id, None)
 
     def _keep(self, piece: str) -> None:
         # Past the limit nothing more is kept: a run of hours must not keep its whole text.
@@ -312,7 +327,7 @@ class _Pieces(ABC):
 
     async def _leave(self, error: BaseException | None) -> None:
         try:
-            await self.close()
+            await finish(self.close())
         except IsolationError as failure:
             if error is None:
                 raise

@@ -15,6 +15,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Literal, Protocol, TypeAlias, final
 
@@ -33,12 +34,13 @@ from .events import (
     Usage,
     to_json,
 )
+from .finishing import finish
 from .ids import new_uuid7
 from .oplog import report
 from .parts import MessageText, Thought, Tool, cut, measured
 
 if TYPE_CHECKING:
-    from typing_extensions import Self
+    from typing import Self
 
     from .context import UserExecutionContext
     from .delivery import Delivery
@@ -169,7 +171,12 @@ class Run:
             raise InvalidStateError(msg)
         if self._parent is not None:
             self._parent.require_open("child()")
-        await self._sender.send(self._opening)
+        try:
+            await self._sender.send(self._opening)
+        except asyncio.CancelledError:
+            # It may be in the stream or not; if it is, it must not stay open.
+            await self._close_unentered()
+            raise
         self._state = "open"
         self._task = asyncio.current_task()
         self._started_at = time.perf_counter()
@@ -195,7 +202,7 @@ class Run:
         was_open = self._state == "open"
         try:
             if was_open:
-                await self._end_by(error)
+                await finish(self._end_by(error))
         except IsolationError as failure:
             if error is None:
                 raise
@@ -204,6 +211,12 @@ class Run:
         finally:
             self._forget()
         return self._swallows(error)
+
+    async def _close_unentered(self) -> None:
+        self._state = "ended"
+        cancelled = AgentCancelled(run_id=self.id, thread_id=self.thread_id, reason="disconnect_policy", synthetic=True)
+        with suppress(IsolationError):
+            await finish(self._sender.send(cancelled))
 
     async def _end_by(self, error: BaseException | None) -> None:
         if error is None:
@@ -347,7 +360,9 @@ class Run:
             value: Any value that ``events.to_json()`` converts.
         """
         self.require_open("custom()")
-        return await self._sender.send(Custom(run_id=self.id, thread_id=self.thread_id, name=name, value=to_json(value)))
+        return await self._sender.send(
+            Custom(run_id=self.id, thread_id=self.thread_id, name=name, value=to_json(value))
+        )
 
     def child(self, agent_name: str, /, *, run_id: str | None = None, model: str | UnsetType = UNSET) -> Run:
         """Return a run within this one, for an agent that this one calls. Same as ``manager.run()`` otherwise."""
@@ -435,9 +450,7 @@ class Run:
         return delivery
 
     async def _end_with_parent(self) -> None:
-        await self._end(
-            AgentCancelled(run_id=self.id, thread_id=self.thread_id, reason="parent_ended", synthetic=True)
-        )
+        await self._end(AgentCancelled(run_id=self.id, thread_id=self.thread_id, reason="parent_ended", synthetic=True))
 
     def count_tool(self, *, failed: bool) -> None:
         """Count a finished tool call for the run's end."""

@@ -136,6 +136,7 @@ class Session:
         "_reading",
         "_scheduled",
         "_transport",
+        "_waited",
         "_wake",
         "_writer",
         "handshake",
@@ -161,6 +162,8 @@ class Session:
         self._inbox: deque[Message] = deque()
         self._inbox_ready: asyncio.Future[None] | None = None
         self._reading = False
+        self._waited = False
+        """Whether somebody waited for a message when the session ended."""
         self._wake: asyncio.Future[None] | None = None
         self._callbacks: list[Callable[[], Awaitable[None] | None]] = []
         self._scheduled = float("inf")
@@ -448,6 +451,7 @@ class Session:
             case Stop():
                 self._home.session_ended(self._live, self)
                 self._ended.set()
+                self._waited = self._reading
                 _resolve(self._inbox_ready)
                 _resolve(self._wake)
             case Abort():
@@ -499,8 +503,8 @@ class Session:
         task = self._handler
         if task is None or task.done():
             return
-        # One that waits for a message is woken instead, and may return by itself.
-        if not self._reading or not await self._wait_for(task):
+        # One that waited for a message was woken instead, and may return by itself.
+        if not self._waited or not await self._wait_for(task):
             await self._cancel(task, "the handler")
 
     async def _end_io(self) -> None:

@@ -55,8 +55,8 @@ class Settings:
         SettingsError: A value is out of its bounds, or two contradict each
             other. The message says which and what would do.
 
-    Source: where a field does not name one, its
-    numbers are starting points of ours, not measurements.
+    Source: a field names its own; the other numbers are starting points of
+    ours, not measurements.
     """
 
     origins: tuple[str, ...] = ()

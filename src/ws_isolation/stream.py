@@ -164,7 +164,7 @@ class Stream:
         """
         Say what a client that begins at *start* has missed; None where it asked for live events only.
 
-        The order of the checks is that of the event reference, §1.5.
+        The order of the checks is that of the gap reasons in the wire reference.
         """
         top = self.cursor
         if start is None:

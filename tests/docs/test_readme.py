@@ -16,7 +16,7 @@ import pytest
 import websockets
 
 from tests.docs.blocks import ROOT, Block, blocks
-from tests.docs.serving import running
+from tests.servers.running import running
 from ws_isolation.events import EVENT_CLASSES
 
 README = ROOT / "README.md"
@@ -70,8 +70,8 @@ async def test_example_answers(app: ModuleType) -> None:
     """
     The example, on a real server: a client with the credential gets its run, from greeting to answer.
     """
-    async with running(app.app) as port:
-        url, headers = f"ws://127.0.0.1:{port}/ws", {"Authorization": "Bearer secret"}
+    async with running(app.app) as host:
+        url, headers = f"ws://{host}/ws", {"Authorization": "Bearer secret"}
         async with websockets.connect(url, additional_headers=headers) as client:
             await client.send(json.dumps({"type": "ask", "data": {"text": "hello"}}))
             frames = [json.loads(await client.recv()) for _ in range(3)]
@@ -84,7 +84,7 @@ async def test_example_refuses(app: ModuleType) -> None:
     """
     The example closes a client without credential as its comment says: goodbye, then 4001.
     """
-    async with running(app.app) as port, websockets.connect(f"ws://127.0.0.1:{port}/ws") as client:
+    async with running(app.app) as host, websockets.connect(f"ws://{host}/ws") as client:
         goodbye = json.loads(await client.recv())
         await client.wait_closed()
 

@@ -5,6 +5,7 @@ The generated tables are complete, and their examples are what the library reall
 from __future__ import annotations
 
 import importlib
+import inspect
 import json
 import re
 import sys
@@ -12,12 +13,11 @@ from collections.abc import Iterator
 from types import ModuleType
 from typing import Any, get_args
 
-import attrs
 import msgspec
 import pytest
 
 from tests.docs.blocks import ROOT, blocks
-from ws_isolation import Settings, closing, errors, events
+from ws_isolation import Settings, closing, errors, events, lifecycle
 from ws_isolation.frames import Frame
 from ws_isolation.session_core import TRANSITIONS, State
 
@@ -57,7 +57,7 @@ def test_settings(tables: ModuleType) -> None:
     """
     text: str = tables.settings_table()
 
-    assert [f"`{field.name}`" for field in attrs.fields(Settings)] == rows(text)
+    assert [f"`{name}`" for name in inspect.signature(Settings).parameters] == rows(text)
     assert "|  |\n" not in text
 
 
@@ -92,9 +92,9 @@ def test_each_event_has_examples(tables: ModuleType) -> None:
     assert list(events.EVENT_CLASSES) == list(tables.EVENTS)
     for name, kind in events.EVENT_CLASSES.items():
         section = text.partition(f"\n## `{name}`\n")[2].partition("\n## `")[0]
-        for field in attrs.fields(kind):
-            if field.name not in {"run_id", "thread_id", "causation_id", "metadata"}:
-                assert f"| `{field.name}` |" in section or f"| **`{field.name}`** |" in section
+        for field in inspect.signature(kind).parameters:
+            if field not in {"run_id", "thread_id", "causation_id", "metadata"}:
+                assert f"| `{field}` |" in section or f"| **`{field}`** |" in section
         assert "```json" in section
         assert "|  |\n" not in section
 
@@ -111,6 +111,16 @@ def test_examples_validate(tables: ModuleType) -> None:
 
             assert name == frame["type"]
             assert frame == json.loads(tables.sealed(decoded).text)
+
+
+def test_rules() -> None:
+    """
+    The rules on the page are those that the library refuses by.
+    """
+    page = (ROOT / "docs" / "reference" / "events.md").read_text("utf-8")
+    checked = set(re.findall(r'"(L\d\d)"', inspect.getsource(lifecycle)))
+
+    assert sorted(checked) == re.findall(r"^\| (L\d\d) \|", page, re.MULTILINE)
 
 
 def test_frames(tables: ModuleType) -> None:

@@ -147,3 +147,14 @@ async def test_page_is_served(tmp_path: Path) -> None:
     assert script
     assert len(script[1].splitlines()) <= 15
     assert "alice" not in html
+
+
+def test_differences_are_seen() -> None:
+    """
+    What a page shows matches with anything for ``…``, and with nothing else that differs.
+    """
+    shown = pattern('closed 4001 i=…;r=1000 {"a": …}')
+
+    assert shown.fullmatch('closed 4001 i=7f3a;r=1000 {"a": [1]}')
+    assert not shown.fullmatch('closed 4003 i=7f3a;r=1000 {"a": [1]}')
+    assert not shown.fullmatch('closed 4001 i=7f3a;r=1000 {"b": [1]}')

@@ -5,15 +5,13 @@ The tutorial's page in a real browser.
 from __future__ import annotations
 
 import re
-import shutil
 from pathlib import Path
 
 import pytest
 
 from tests.docs.blocks import ROOT, blocks
-from tests.docs.walking import LIMIT, server
+from tests.docs.walking import LIMIT, Walk, server
 
-CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
 TUTORIAL = ROOT / "docs" / "tutorial.md"
 
 
@@ -23,31 +21,31 @@ async def test_page_shows_what_the_tutorial_shows(tmp_path: Path) -> None:
     """
     Alice asks in one window and both of hers show her run as printed; Bob's shows its greeting only, a stranger's 4001.
     """
-    from playwright.async_api import async_playwright, expect  # only the browser tests' environment has it
+    # Inside: this module is collected where Playwright is not installed, too.
+    from playwright.async_api import expect
 
-    path = next(filter(None, map(shutil.which, CHROMIUM)))
+    from tests.browser.chromium import browser
+
     text = next(block.text for block in blocks(TUTORIAL) if block.text.startswith("- ws.welcome"))
     wanted = re.compile(r"\s*".join(".*".join(re.escape(s) for s in line.split("…")) for line in text.splitlines()))
+    walk = Walk(tmp_path)
     for block in blocks(TUTORIAL):
         if block.file:
-            with (tmp_path / block.file).open("a", encoding="utf-8") as file:
-                file.write(block.text)
+            walk.write(block)
 
     async with (
         server(tmp_path, "-m", "uvicorn", "app:app", "--port", "0") as (port, _, _process),
-        async_playwright() as playwright,
+        browser() as chromium,
     ):
-        browser = await playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        expect.set_options(timeout=LIMIT * 1000)
-        windows = {name: await browser.new_page() for name in ("alice", "alice again", "bob", "nobody")}
+        windows = {name: await chromium.new_page() for name in ("alice", "alice again", "bob", "nobody")}
         for name, window in windows.items():
             await window.goto(f"http://127.0.0.1:{port}/#{name.split()[0]}-token")
-            await expect(window.locator("pre")).to_contain_text("4001" if name == "nobody" else "ws.welcome")
+            greeting = "4001" if name == "nobody" else "ws.welcome"
+            await expect(window.locator("pre")).to_contain_text(greeting, timeout=LIMIT * 1000)
         await windows["alice"].get_by_role("button").click()
         for name in ("alice", "alice again"):
-            await expect(windows[name].locator("pre")).to_have_text(wanted)
+            await expect(windows[name].locator("pre")).to_have_text(wanted, timeout=LIMIT * 1000)
         shown = {name: await window.locator("pre").inner_text() for name, window in windows.items()}
-        await browser.close()
 
     assert 1 == len(shown["bob"].splitlines())
     assert "closed: 4001 unauthenticated" == shown["nobody"].splitlines()[-1]

@@ -86,12 +86,29 @@ async def server(folder: Path, *command: str) -> AsyncGenerator[tuple[int, Outpu
         # uvicorn writes the address before or after that, as its command line or a script of ours starts it.
         address = re.compile(r"running on http://127\.0\.0\.1:([0-9]+)")
         match = next(filter(None, map(address.search, log.seen)), None) or await log.wait_for(address)
+        await _accepting(int(match[1]))
         yield int(match[1]), log, process
     finally:
         if process.returncode is None:
             process.send_signal(signal.SIGTERM)
             async with asyncio.timeout(LIMIT):
                 await process.communicate()
+
+
+async def _accepting(port: int) -> None:
+    """
+    Wait until *port* takes connections: uvicorn may name it before it listens.
+    """
+    async with asyncio.timeout(LIMIT):
+        while True:
+            try:
+                _, writer = await asyncio.open_connection("127.0.0.1", port)
+            except ConnectionRefusedError:
+                await asyncio.sleep(0.01)  # between two looks, not instead of one
+            else:
+                writer.close()
+                await writer.wait_closed()
+                return
 
 
 class Walk:

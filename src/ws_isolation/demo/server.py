@@ -79,7 +79,7 @@ class Server(uvicorn.Server):
         )
         self._demo = demo
         self._signals = signals
-        self.ready = asyncio.Event()
+        self.ready: asyncio.Event = asyncio.Event()
         """Set when it listens, and when it has ended."""
 
     @contextmanager

@@ -72,7 +72,7 @@ class Value:
         if type(other) is not type(self):
             return NotImplemented
         values = _PLANS[type(self)].values
-        return values(self) == values(cast("Value", other))
+        return values(self) == values(other)
 
     @override
     def __hash__(self) -> int:

@@ -70,6 +70,7 @@ class Socket {
     showScore();
     if (stranger) {
       document.getElementById("alarm").textContent = `An event of ${stranger.name} is in the lane of ${this.tab.name}${isSimulated ? ", simulated" : ""}.`;
+      if (!isSimulated) this.tab.note("bad", `An event of ${stranger.name}!`);
       return;
     }
     this.tab.event(frame);

@@ -47,8 +47,8 @@ export class Tab {
   /** Show a control frame. */
   control(frame) {
     const at = (cursor) => `seq ${cursor.seq}`;
-    if (frame.type === "ws.welcome") this.note("plain", h("code", {}, "ws.welcome"), ` connected, the stream is at ${at(frame.cursor)}`);
-    if (frame.type === "ws.resumed") this.note("good", h("code", {}, "ws.resumed"), ` nothing was missed, still at ${at(frame.cursor)}`);
+    if (frame.type === "ws.welcome") this.note("plain", h("code", {}, "ws.welcome"), ` stream at ${at(frame.cursor)}`);
+    if (frame.type === "ws.resumed") this.note("good", h("code", {}, "ws.resumed"), ` nothing was missed, stream at ${at(frame.cursor)}`);
     if (frame.type === "ws.gap") {
       const range = frame.from_seq === undefined ? "" : `: events ${frame.from_seq} to ${frame.to_seq} were missed`;
       this.note("warn", h("code", {}, "ws.gap"), ` ${frame.reason}${range}; a real page reloads its state now`);
