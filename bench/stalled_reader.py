@@ -31,6 +31,7 @@ from websockets.asyncio.client import connect
 
 from ws_isolation import Handshake, ManagerFactory, Settings, UserExecutionContext, events
 from ws_isolation.adapters.starlette import lifespan, serve
+from ws_isolation.frozen import Json
 
 SUBPROTOCOL = "ws-isolation.v1"
 STALLED = "stalled"
@@ -58,7 +59,7 @@ def _serve(ready: Connection) -> None:
         begun, sent, outcomes = time.monotonic(), 0, {"queued": 0, "refused": 0}
         for index in range(wanted["events"]):
             for name, manager in managers.items():
-                value = {"user": name, "n": index, "at": time.monotonic_ns()}
+                value: Json = {"user": name, "n": index, "at": time.monotonic_ns()}
                 await manager.send(events.Custom(name="bench.tick", value=value))
                 sent += 1
                 if wanted["stalled"]:

@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable
+from functools import partial
 
 import pytest
 
@@ -167,7 +169,7 @@ async def test_nothing_after_the_end() -> None:
         async with here.manager.run("assistant") as run:
             pass
         before = len(await here.events())
-        calls = {
+        calls: dict[str, Callable[[], Awaitable[object]]] = {
             "thinking()": lambda: run.thinking("x"),
             "custom()": lambda: run.custom("a.b"),
             "complete()": run.complete,
@@ -179,9 +181,10 @@ async def test_nothing_after_the_end() -> None:
             with pytest.raises(errors.InvalidStateError, match=r"has ended; start a new run") as caught:
                 await call()
             assert name in str(caught.value)
-        for made in (run.thought, run.message, lambda: run.tool("t"), lambda: run.child("c")):
+        makers: list[Callable[[], object]] = [run.thought, run.message, partial(run.tool, "t"), partial(run.child, "c")]
+        for make in makers:
             with pytest.raises(errors.InvalidStateError, match="has ended"):
-                made()
+                make()
 
         assert before == len(await here.events())
 

@@ -134,7 +134,7 @@ async def test_stop_of_a_child_leaves_the_parent() -> None:
                     children.append(child)
                     await asyncio.Event().wait()
                 await run.complete("without help")
-                return run.id
+            return run.id
 
         task = asyncio.create_task(agent())
         await settle()

@@ -41,7 +41,7 @@ from .streams import LiveStream, Streams
 from .wire import DEFAULT_WIRE, Wire
 
 if TYPE_CHECKING:
-    from typing_extensions import Self
+    from typing import Self
 
     from .events import Event
     from .handshake import Handshake
@@ -151,12 +151,12 @@ class ManagerFactory:
     __slots__ = (
         "__weakref__",
         "_clock",
+        "_closes_by_code",
         "_deadlines",
         "_draining",
         "_foreign",
         "_loop",
         "_pending",
-        "_closes_by_code",
         "_sessions",
         "_settings",
         "_stopped",
@@ -483,7 +483,11 @@ class ManagerFactory:
         now = self._clock.monotonic()
         live = self._streams.open(identity, now)
         envelope = live.stream.append(
-            event, event_id=new_uuid7(), time=format_time(self.utc_now()), limit=self._settings.event_bytes
+            event,
+            event_id=new_uuid7(),
+            time=format_time(self.utc_now()),
+            limit=self._settings.event_bytes,
+            owner=identity,
         )
         queued, refused = live.publish(envelope, now)
         if not live.scheduled:

@@ -14,9 +14,9 @@ from msgspec import UNSET, UnsetType
 from typing_extensions import override
 
 from .context import UserExecutionContext, is_intact
+from .delivery import Delivery, ManagerStats
 from .errors import ContextExpiredError, ContextIntegrityError, EventTypeError, type_name
 from .events import EVENT_CLASSES, AgentCancelled, AgentError, Event, ToolCompleted
-from .delivery import Delivery, ManagerStats
 from .keys import identity_of
 from .run import Run
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 from typing import Final
 
-from .errors import bounded, shown
+from .errors import AccessError, PeerError, TransportClosedError, bounded, shown
 
 __all__ = ("report",)
 
@@ -25,7 +25,9 @@ def report(level: int, what: str, /, *, error: BaseException | None = None, **fi
     Args:
         level: A level of :mod:`logging`.
         what: What happened, in a few words.
-        error: Its cause; logged with its traceback.
+        error: Its cause; logged with its traceback, but for what peers do every
+            day (a refused credential, a broken frame, a lost connection): there
+            the type and text say it all.
         fields: Names and ids; None is left out, everything else is shown bounded and escaped.
     """
     try:
@@ -36,8 +38,12 @@ def report(level: int, what: str, /, *, error: BaseException | None = None, **fi
             for name, value in fields.items()
             if value is not None and value != ""
         }
+        exc_info = None
+        if isinstance(error, AccessError | PeerError | TransportClosedError):
+            texts["error"] = f"{type(error).__name__} {error}".strip()
+        elif error is not None:
+            exc_info = (type(error), error, error.__traceback__)
         line = " ".join(f"{name}={value}" for name, value in texts.items())
-        exc_info = None if error is None else (type(error), error, error.__traceback__)
         _LOGGER.log(level, "%s %s", what, line, exc_info=exc_info, extra={"ws_isolation": texts})
     except Exception:  # noqa: BLE001, S110  # a broken log handler must not close a socket
         pass

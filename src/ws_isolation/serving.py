@@ -276,9 +276,7 @@ async def _tell(transport: Transport, opening: Opening, factory: ManagerFactory,
     report(
         logging.ERROR if ours else logging.WARNING,
         f"handshake ended: {denied.why}",
-        # A refusal is the ordinary business of authenticate: its text, no traceback. A failure is not.
-        error=denied.cause if ours else None,
-        refusal=None if denied.cause is None or ours else f"{type(denied.cause).__name__} {denied.cause}".strip(),
+        error=denied.cause,
         code=code.code,
         incident_id=incident,
         path=opening.handshake.path,

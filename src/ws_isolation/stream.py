@@ -33,9 +33,10 @@ NIL_ID: Final = "00000000-0000-0000-0000-000000000000"
 GapReason: TypeAlias = Literal["epoch_changed", "trimmed", "divergence", "replay_limit"]
 """Why a client cannot be brought up to date by replay; it reloads its state instead."""
 
-_EPOCH: Final = re.compile(r"[\x21-\x7e]{1,64}")
-_SEQ: Final = re.compile(r"0|[1-9][0-9]{0,15}")
-_UUID: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+_CURSOR: Final = re.compile(
+    r"(?P<epoch>[\x21-\x7e]{1,64})\.(?P<seq>0|[1-9][0-9]{0,15})"
+    r"\.(?P<id>[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})"
+)
 _MAX_SEQ: Final = 2**53 - 1
 
 
@@ -74,10 +75,9 @@ def parse_start(text: str | None, /) -> Start:
         return None
     if text == "window":
         return "window"
-    epoch, _, rest = text[:200].partition(".") if text.count(".") == 2 else ("", "", "")
-    seq, _, event_id = rest.partition(".")
-    if _EPOCH.fullmatch(epoch) and _SEQ.fullmatch(seq) and _UUID.fullmatch(event_id) and int(seq) <= _MAX_SEQ:
-        return Cursor(epoch, int(seq), event_id)
+    match = _CURSOR.fullmatch(text)
+    if match is not None and int(match["seq"]) <= _MAX_SEQ:
+        return Cursor(match["epoch"], int(match["seq"]), match["id"])
     msg = "the cursor must be <epoch>.<seq>.<id> as the last welcome, resumed or gap gave it, or 'window'"
     raise SchemaViolationError(msg)
 
@@ -127,7 +127,9 @@ class Stream:
         """The top: the last durable event."""
         return Cursor(self.epoch, self.seq, self.last_id)
 
-    def append(self, event: Event, /, *, event_id: str, time: str, limit: int) -> Envelope:
+    def append(
+        self, event: Event, /, *, event_id: str, time: str, limit: int, owner: Identity | None = None
+    ) -> Envelope:
         """
         Give *event* its place and return it as an envelope.
 
@@ -136,6 +138,9 @@ class Stream:
             event_id: A new UUID of version 7.
             time: RFC 3339 UTC.
             limit: Bytes that the encoded event may have.
+            owner: Whose it is, as its sender says; the stream's identity where
+                None. A sender who got hold of the wrong stream relabels nothing:
+                the last hop finds out.
 
         Raises:
             LifecycleError: Not legal now. The stream is unchanged.
@@ -145,7 +150,7 @@ class Stream:
         durable = event.durable
         envelope = seal(
             event,
-            owner=self.identity,
+            owner=self.identity if owner is None else owner,
             id=event_id,
             epoch=self.epoch,
             seq=self.seq + 1 if durable else self.seq,

@@ -38,14 +38,14 @@ def test_record_without_an_exception() -> None:
     """
     with OperatorLog() as log:
         _log(logging.WARNING, "outbox full", connection_id="c1")
-        _log(logging.WARNING, "handshake ended", path="/ws", refusal="no token")
+        _log(logging.WARNING, "handshake ended", path="/ws", error="UnauthenticatedError no token")
         LOGGER.warning("plain")
 
     full, refused, plain = log.find(connection_id="c1"), log.find(path="/ws"), log.find()
     assert full is not None
     assert ("", "outbox full") == (full.error, full.message)
     assert refused is not None
-    assert "no token" == refused.message
+    assert ("UnauthenticatedError", "no token") == (refused.error, refused.message)
     assert plain is not None
     assert ("plain", {}) == (plain.message, plain.fields)
 

@@ -150,8 +150,8 @@ async def _closes(session: Session) -> None:
 
 
 async def _floods(session: Session) -> None:
-    for number in range(9):
-        await session.manager.send(events.Custom(name="flood.wave", value=number))
+    # All at once: one after the other would give the writer its turns.
+    await asyncio.gather(*(session.manager.send(events.Custom(name="flood.wave", value=n)) for n in range(40)))
     await until_gone(session)
 
 

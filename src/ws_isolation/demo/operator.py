@@ -81,13 +81,11 @@ class OperatorLog(logging.Handler):
         fields: dict[str, str] = getattr(record, "ws_isolation", {})
         line = record.getMessage()
         what = line.partition(f" {next(iter(fields))}=")[0] if fields else line
-        entry = Entry(
-            level=record.levelname,
-            line=line,
-            error="" if error is None else type(error).__name__,
-            message=fields.get("refusal", what) if error is None else str(error),
-            fields=fields,
-        )
+        # What peers do every day comes without a traceback: its type and text are a field.
+        name, _, text = fields.get("error", "").partition(" ")
+        if error is not None:
+            name, text = type(error).__name__, str(error)
+        entry = Entry(level=record.levelname, line=line, error=name, message=text or what, fields=fields)
         self._entries.append(entry)
         if self._show is not None and record.levelno >= logging.WARNING:
             self._show(entry)

@@ -23,6 +23,10 @@ MakeManager: TypeAlias = Callable[[UserExecutionContext], IsolatedManager]
 """Returns the manager under test for a context: ``factory.create_manager``, or a class."""
 
 
+_SENDS: Final = 3
+"""Events that are sent in a row where their order is looked at."""
+
+
 async def check_manager(make: MakeManager, /) -> None:
     """
     Prove that the managers that *make* returns keep the Protocol's contract.
@@ -72,10 +76,10 @@ async def _keeps_its_context(make: MakeManager) -> None:
 async def _delivers_in_order(make: MakeManager) -> None:
     """send() returns a Delivery, with a unique event id and a rising seq."""
     manager = make(make_context())
-    places: list[Delivery] = [await manager.send(Custom(name="check.order", value=n)) for n in range(3)]
+    places: list[Delivery] = [await manager.send(Custom(name="check.order", value=n)) for n in range(_SENDS)]
     _require(all(type(place) is Delivery for place in places), "(something else came back)")
-    _require(len({place.event_id for place in places}) == 3, "(ids repeat)")
-    _require([place.seq for place in places] == list(range(places[0].seq, places[0].seq + 3)), "(seq has holes)")
+    _require(len({place.event_id for place in places}) == _SENDS, "(ids repeat)")
+    _require([place.seq for place in places] == list(range(places[0].seq, places[0].seq + _SENDS)), "(seq has holes)")
 
 
 async def _refuses_what_is_no_event(make: MakeManager) -> None:
@@ -135,7 +139,7 @@ async def _lets_exceptions_through(make: MakeManager) -> None:
     manager = make(make_context())
     try:
         async with manager.run("check"):
-            raise _DeliberateError
+            raise _DeliberateError  # noqa: TRY301  # how it comes out of the scope is the rule
     except _DeliberateError:
         return
     msg = "(it was swallowed)"

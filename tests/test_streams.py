@@ -1,0 +1,219 @@
+"""
+Who listens to which stream: by identity and by object, and by nothing else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import weakref
+
+import attrs
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.shell import note
+from tests.strategies import identities
+from ws_isolation.events import Envelope
+from ws_isolation.keys import Identity
+from ws_isolation.stream import Stream
+from ws_isolation.streams import LiveStream, Streams
+
+ALICE = Identity(None, "alice")
+BOB = Identity(None, "bob")
+
+
+@attrs.define(eq=True, unsafe_hash=True)
+class Listener:
+    """
+    A session that is equal to every other one, as a careless implementation's could be.
+    """
+
+    takes: bool = attrs.field(default=True, eq=False)
+    heard: list[Envelope] = attrs.field(factory=list[Envelope], eq=False)
+
+    def offer(self, envelope: Envelope, /) -> bool:
+        """
+        Take the envelope, or refuse it.
+        """
+        if self.takes:
+            self.heard.append(envelope)
+        return self.takes
+
+
+class OpenRun:
+    """
+    A run that nobody stops.
+    """
+
+    def stop(self, reason: str = "user", /) -> None:
+        """
+        Fail.
+        """
+        raise AssertionError(reason)
+
+
+def envelope_of(live: LiveStream) -> Envelope:
+    """
+    Append an event to the stream of *live*.
+    """
+    stream = live.stream
+    return stream.append(note(), event_id=f"{stream.seq + 1:036d}", time="2026-11-22T21:09:00Z", limit=10**6)
+
+
+def new_live(now: float = 1.0) -> LiveStream:
+    """
+    Return a stream to which nobody listens.
+    """
+    return LiveStream(Stream(ALICE, "epoch-1"), now)
+
+
+@pytest.mark.requirement("P1")
+def test_publish_counts() -> None:
+    """
+    Each session is offered the event once, and those that queued it and those that could not are counted.
+    """
+    live = new_live()
+    listeners = [Listener(), Listener(takes=False), Listener()]
+    for listener in listeners:
+        live.subscribe(listener)
+    envelope = envelope_of(live)
+
+    assert (2, 1) == live.publish(envelope, 7.0)
+    assert [[envelope], [], [envelope]] == [listener.heard for listener in listeners]
+    assert 7.0 == live.touched
+
+
+def test_publish_to_nobody() -> None:
+    """
+    An event that nobody hears is no error; it keeps the stream for a while all the same.
+    """
+    live = new_live()
+
+    assert (0, 0) == live.publish(envelope_of(live), 7.0)
+    assert (7.0, 1.0) == (live.touched, live.detached_at)
+
+
+@pytest.mark.requirement("P1")
+def test_unsubscribe_this_very_session() -> None:
+    """
+    A session is removed by object, never by what it is equal to; twice does no harm.
+    """
+    live = new_live()
+    one, two, stranger = Listener(), Listener(), Listener()
+    live.subscribe(one)
+    live.subscribe(two)
+    assert one == two
+
+    live.unsubscribe(stranger, 2.0)
+    assert 2 == len(live.sessions)
+    for now in (3.0, 4.0):
+        live.unsubscribe(two, now)
+        assert (one,) == live.sessions
+        assert one is live.sessions[0]
+        assert 1.0 == live.detached_at
+    live.unsubscribe(one, 5.0)
+    assert ((), 5.0) == (live.sessions, live.detached_at)
+
+
+def test_leaving_during_a_publish() -> None:
+    """
+    A session that leaves while an event is offered, as one that is too slow does, takes nobody else's turn.
+    """
+    live = new_live()
+
+    class Leaver:
+        def offer(self, envelope: Envelope, /) -> bool:
+            live.unsubscribe(self, 2.0)
+            return False
+
+    last = Listener()
+    for listener in (Leaver(), last):
+        live.subscribe(listener)
+    envelope = envelope_of(live)
+
+    assert (1, 1) == live.publish(envelope, 2.0)
+    assert [envelope] == last.heard
+    assert (last,) == live.sessions
+
+
+async def test_idle() -> None:
+    """
+    A stream is idle while nobody listens, no run is open and no work goes on.
+    """
+    live = new_live()
+    assert live.is_idle
+
+    listener = Listener()
+    live.subscribe(listener)
+    assert not live.is_idle
+    live.unsubscribe(listener, 2.0)
+    live.runs["r"] = OpenRun()
+    assert not live.is_idle
+    del live.runs["r"]
+    work = asyncio.create_task(asyncio.sleep(0))
+    live.work.add(work)
+    assert not live.is_idle
+    live.work.discard(work)
+    await work
+    assert live.is_idle
+
+
+@pytest.mark.requirement("P1")
+@given(one=identities(), two=identities())
+def test_one_stream_for_each_identity(one: tuple[str | None, str], two: tuple[str | None, str]) -> None:
+    """
+    Two identities share a stream exactly if they are the same, whatever their ids look like.
+    """
+    streams = Streams()
+    first, second = streams.open(Identity(*one), 1.0), streams.open(Identity(*two), 1.0)
+
+    assert (first is second) is (one == two)
+    assert len({one, two}) == len(streams) == len(streams.all())
+    assert first is streams.find(Identity(*one))
+    listener = Listener()
+    first.subscribe(listener)
+    second.publish(envelope_of(second), 1.0)
+    assert bool(listener.heard) is (one == two)
+
+
+def test_find_makes_nothing() -> None:
+    """
+    Looking for a stream does not make one.
+    """
+    streams = Streams()
+
+    assert streams.find(ALICE) is None
+    assert (0, ()) == (len(streams), streams.all())
+
+
+@pytest.mark.requirement("P1")
+def test_drop_this_very_stream() -> None:
+    """
+    Only the very stream is dropped: not a later one of the same identity, and no other's. The next has a new epoch.
+    """
+    streams = Streams()
+    old, other = streams.open(ALICE, 1.0), streams.open(BOB, 1.0)
+    for _ in range(2):
+        streams.drop(old)
+        assert streams.find(ALICE) is None
+    new = streams.open(ALICE, 2.0)
+    streams.drop(old)
+
+    assert new is streams.find(ALICE)
+    assert other is streams.find(BOB)
+    assert old.stream.epoch != new.stream.epoch
+    assert new is streams.open(ALICE, 3.0)
+
+
+def test_dropped_stream_is_garbage() -> None:
+    """
+    Nothing keeps a dropped stream.
+    """
+    streams = Streams()
+    gone = weakref.ref(streams.open(ALICE, 1.0))
+    streams.drop(streams.all()[0])
+    gc.collect()
+
+    assert gone() is None
