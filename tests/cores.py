@@ -10,7 +10,9 @@ import msgspec
 
 from tests.shell import note
 from ws_isolation import Settings, UserExecutionContext
+from ws_isolation.closing import NORMAL
 from ws_isolation.events.envelope import Envelope
+from ws_isolation.frames import ErrorFrame
 from ws_isolation.keys import identity_of
 from ws_isolation.session_core import (
     Close,
@@ -28,8 +30,6 @@ from ws_isolation.session_core import (
     WriteFailed,
     WriterReady,
 )
-from ws_isolation.closing import NORMAL
-from ws_isolation.frames import ErrorFrame
 from ws_isolation.stream import Gap, Resumed, Stream
 from ws_isolation.testing import make_context
 from ws_isolation.wire import DEFAULT_WIRE, Wire
@@ -49,9 +49,7 @@ def envelope_of(stream: Stream, value: object = 1) -> Envelope:
     """
     Append an event to *stream*.
     """
-    return stream.append(
-        note(value), event_id=f"{stream.seq + 1:036d}", time="2026-11-22T21:09:00Z", limit=10**6
-    )
+    return stream.append(note(value), event_id=f"{stream.seq + 1:036d}", time="2026-11-22T21:09:00Z", limit=10**6)
 
 
 def make_core(

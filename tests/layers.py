@@ -37,13 +37,13 @@ LAYERS: Final[tuple[tuple[str, ...], ...]] = (
         "events",
     ),
     # 3: what is legal, what is kept
-    ("delivery", "lifecycle", "stream", "handshake", "door", "frames", "outbox", "deadlines"),
+    ("delivery", "cutting", "lifecycle", "stream", "handshake", "door", "frames", "outbox", "deadlines"),
     # 4: one socket, as a state machine
     ("wire", "session_core"),
     # 5: where streams live
     ("streams",),
     # 6: the asyncio shell
-    ("finishing", "oplog", "parts", "run", "manager", "session", "factory", "serving"),
+    ("finishing", "oplog", "stopping", "parts", "texts", "run", "manager", "session", "factory", "serving"),
     # 7: frameworks, and other people's tests
     ("adapters.*", "testing.*"),
     # 8: programs

@@ -172,5 +172,3 @@ class FaultyTransport:
         self.inner.abort()
         if self.on_abort is not None:
             raise self.on_abort
-
-

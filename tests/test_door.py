@@ -113,7 +113,9 @@ def test_nothing_around_a_good_origin(before: str, after: str, good: str) -> Non
 
 
 @pytest.mark.requirement("WS-01")
-@given(host=st.text(st.characters(codec="ascii"), max_size=12), other=st.text(st.characters(codec="ascii"), max_size=12))
+@given(
+    host=st.text(st.characters(codec="ascii"), max_size=12), other=st.text(st.characters(codec="ascii"), max_size=12)
+)
 def test_only_its_own_host(host: str, other: str) -> None:
     """
     Whatever the Host header says, a page of another host does not get in.

@@ -45,8 +45,10 @@ _BEATS = '"heartbeat_ms":25000,"pong_timeout_ms":8000'
     [
         (
             WELCOME,
-            f'{{"type":"ws.welcome","v":"1.0","connection_id":"c1","thread_id":"thr_7","cursor":{WIRE_CURSOR},'
-            f'{_BEATS},{_LIMITS},"expires_in_ms":900000}}',
+            (
+                f'{{"type":"ws.welcome","v":"1.0","connection_id":"c1","thread_id":"thr_7","cursor":{WIRE_CURSOR},'
+                f'{_BEATS},{_LIMITS},"expires_in_ms":900000}}'
+            ),
         ),
         (
             msgspec.structs.replace(WELCOME, thread_id=None, expires_in_ms=None),
@@ -69,8 +71,10 @@ _BEATS = '"heartbeat_ms":25000,"pong_timeout_ms":8000'
         ),
         (
             Goodbye(code=closing.INTERNAL_ERROR, incident_id="7f3a9c21d0"),
-            '{"type":"ws.goodbye","code":4300,"slug":"internal_error","action":"back_off",'
-            '"retry_after_ms":1000,"incident_id":"7f3a9c21d0"}',
+            (
+                '{"type":"ws.goodbye","code":4300,"slug":"internal_error","action":"back_off",'
+                '"retry_after_ms":1000,"incident_id":"7f3a9c21d0"}'
+            ),
         ),
         (
             Goodbye(code=closing.DRAIN, retry_after_ms=0),
@@ -79,8 +83,10 @@ _BEATS = '"heartbeat_ms":25000,"pong_timeout_ms":8000'
         (ErrorFrame(slug="handler_error"), '{"type":"ws.error","slug":"handler_error"}'),
         (
             ErrorFrame(slug="x", refused_type="t", causation_id="c", path="$.p", problem="q", incident_id="i"),
-            '{"type":"ws.error","slug":"x","refused_type":"t","causation_id":"c","path":"$.p","problem":"q",'
-            '"incident_id":"i"}',
+            (
+                '{"type":"ws.error","slug":"x","refused_type":"t","causation_id":"c","path":"$.p","problem":"q",'
+                '"incident_id":"i"}'
+            ),
         ),
     ],
 )

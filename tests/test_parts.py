@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from tests.runs import desk
 from ws_isolation import errors
 from ws_isolation.events import Problem
-from ws_isolation.parts import cut, measured
+from ws_isolation.cutting import cut, measured
 from ws_isolation.testing.clock import settle
 
 

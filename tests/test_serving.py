@@ -13,13 +13,14 @@ from typing import cast
 import pytest
 
 from tests.openings import MemoryOpening, handshake, hangs
-from tests.shell import Bench, FaultyTransport, note, settle, until_over
+from tests.shell import Bench, FaultyTransport, note, until_over
 from ws_isolation import Handshake, IsolatedManager, ManagerFactory, PlainWire, Session, Settings, errors
 from ws_isolation.context import UserExecutionContext
 from ws_isolation.errors import TransportClosedError
 from ws_isolation.serving import Authenticate, serve_opening
 from ws_isolation.stream import NIL_ID
 from ws_isolation.testing import FakeClock, RecordingTransport, make_context
+from ws_isolation.testing.clock import settle
 from ws_isolation.wire import DEFAULT_WIRE, SUBPROTOCOL, Wire
 
 pytestmark = pytest.mark.requirement("P2")
@@ -210,9 +211,7 @@ async def test_cursor_is_answered_after_welcome() -> None:
     epoch, seq, event_id = top["epoch"], top["seq"], top["id"]
     assert {"type": "ws.resumed", "count": 0} == await answer(f"{epoch}.{seq}.{event_id}")
     assert {"type": "ws.gap", "reason": "epoch_changed"} == await answer(f"other.{seq}.{event_id}")
-    assert {"type": "ws.gap", "reason": "trimmed", "from_seq": 2, "to_seq": 3} == await answer(
-        f"{epoch}.1.{event_id}"
-    )
+    assert {"type": "ws.gap", "reason": "trimmed", "from_seq": 2, "to_seq": 3} == await answer(f"{epoch}.1.{event_id}")
     assert {"type": "ws.gap", "reason": "trimmed", "from_seq": 1, "to_seq": 3} == await answer("window")
     assert {"type": "ws.gap", "reason": "divergence"} == await answer(f"{epoch}.{seq}.{NIL_ID}")
     assert {"type": "ws.gap", "reason": "divergence"} == await answer(f"{epoch}.{seq + 1}.{event_id}")

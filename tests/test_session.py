@@ -11,11 +11,12 @@ import weakref
 
 import pytest
 
-from tests.shell import Bench, note, settle, until_over
+from tests.shell import Bench, note, until_over
 from ws_isolation import Session, Settings, closing, errors
 from ws_isolation.keys import identity_of
 from ws_isolation.stream import Stream
 from ws_isolation.testing import make_context
+from ws_isolation.testing.clock import settle
 
 pytestmark = [pytest.mark.scenario("S56"), pytest.mark.requirement("P2")]
 
@@ -253,7 +254,7 @@ async def test_ended_session_is_garbage() -> None:
     """
     bench = Bench.new()
     served = await bench.serve()
-    weak = [weakref.ref(served.session), weakref.ref(served.session.manager)]
+    weak: list[weakref.ref[object]] = [weakref.ref(served.session), weakref.ref(served.session.manager)]
     served.transport.client_leaves()
     await settle()
     await served.task

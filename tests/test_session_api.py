@@ -9,9 +9,10 @@ import logging
 
 import pytest
 
-from tests.shell import Bench, settle, until_over
+from tests.shell import Bench, until_over
 from ws_isolation import Message, Session, Settings, closing, errors
 from ws_isolation.frozen import FrozenDict
+from ws_isolation.testing.clock import settle
 
 
 @pytest.mark.scenario("S36", "S58")
@@ -25,7 +26,7 @@ async def test_messages_reach_their_own_handler() -> None:
     async def handler(session: Session) -> None:
         mine = seen.setdefault(session.connection_id, [])
         async for message in session:
-            mine.append((message.type, message.data["n"], message.id, message.run_id))
+            mine.append((message.type, message.data["n"], message.id, message.run_id))  # seen at once
 
     bench = Bench.new()
     served = [await bench.serve(handler) for _ in range(2)] + [await bench.serve(handler, "bob")]
@@ -245,7 +246,7 @@ async def test_stop_of_anything_else_is_a_message() -> None:
 
     async def handler(session: Session) -> None:
         async for message in session:
-            seen.append(message.run_id)
+            seen.append(message.run_id)  # noqa: PERF401  # seen one by one
 
     bench = Bench.new()
     async with bench.manager("bob").run("assistant", run_id="bobs") as run:

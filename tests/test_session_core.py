@@ -9,7 +9,7 @@ from typing import Any, cast
 import pytest
 
 from tests.cores import START, envelope_of, make_core, one_of_each, stream_of, text, types, written
-from ws_isolation import PlainWire, Settings, closing, errors
+from ws_isolation import PlainWire, Settings, closing, errors, events
 from ws_isolation.frames import ErrorFrame, Message
 from ws_isolation.session_core import (
     TRANSITIONS,
@@ -259,6 +259,7 @@ def test_outbox_bounds(settings: Settings, fits: int) -> None:
     An event over the bound in events or bytes ends the session with 4213; nothing that waited goes out.
     """
     core = make_core(settings=settings)
+    waiting = core.waiting
     for _ in range(fits):
         assert (Wake(),) == core.handle(Offered(envelope_of(stream_of(), "x" * 700)))
         waiting = core.waiting
@@ -345,7 +346,13 @@ def test_error_budget(by: str) -> None:
 @pytest.mark.scenario("S41")
 @pytest.mark.parametrize(
     ("frame", "code"),
-    [("{", 4000), (b"{}", 4000), ("x" * 65_537, 4013), (text(type="x", user_id="b"), 4022), (text(type="x", thread_id="t"), 4003)],
+    [
+        ("{", 4000),
+        (b"{}", 4000),
+        ("x" * 65_537, 4013),
+        (text(type="x", user_id="b"), 4022),
+        (text(type="x", thread_id="t"), 4003),
+    ],
 )
 def test_broken_input(frame: str | bytes, code: int) -> None:
     """
@@ -382,6 +389,22 @@ def test_heartbeat() -> None:
     assert () == core.handle(Ticked(START + 33.9))
     assert (Stop(), Wake()) == core.handle(Ticked(START + 34))
     assert "heartbeat_timeout" == slug_of(core)
+
+
+def test_ping_counts_durable_events() -> None:
+    """
+    A piece of text has no place of its own: the ping names the durable event before it.
+    """
+    stream = stream_of()
+    core = make_core(stream=stream)
+    for event in (
+        events.AgentStarted(run_id="r", thread_id="t", agent_name="a"),
+        events.AgentMessageDelta(run_id="r", thread_id="t", message_id="m", delta="x", index=0),
+    ):
+        core.handle(Offered(stream.append(event, event_id="e", time="2026-11-22T21:09:00Z", limit=65_536)))
+    core.handle(Ticked(START + 25))
+
+    assert (1, 2) == (written(core, START + 25)[-1]["seq"], core.written)
 
 
 @pytest.mark.parametrize("frame", [text(type="ws.pong", n=1), text(type="ws.pong", n=7), text(type="hello")])

@@ -9,12 +9,13 @@ import logging
 
 import pytest
 
-from tests.shell import Bench, FaultyTransport, note, settle
-from ws_isolation import PlainWire, Settings, events
+from tests.shell import Bench, FaultyTransport, note
+from ws_isolation import Delivery, PlainWire, Settings, events
 from ws_isolation.errors import TransportClosedError
 from ws_isolation.events import Envelope
-from ws_isolation.frames import Frame
-from ws_isolation.wire import DEFAULT_WIRE, DefaultWire, Inbound, Unservable
+from ws_isolation.frames import Frame, Inbound
+from ws_isolation.testing.clock import settle
+from ws_isolation.wire import DEFAULT_WIRE, DefaultWire, Unservable
 
 pytestmark = pytest.mark.requirement("P2", "P5")
 
@@ -59,7 +60,7 @@ async def test_full_outbox() -> None:
     bench = Bench.new(Settings(outbox_events=8))
     full, well = await bench.serve(), await bench.serve()
     full.transport.client_stops_reading()
-    deliveries = []
+    deliveries: list[Delivery] = []
     for n in range(10):  # the first is being written, eight wait
         deliveries.append(await bench.manager().send(note(n)))
         await settle()

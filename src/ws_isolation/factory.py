@@ -293,10 +293,14 @@ class ManagerFactory:
         Takes at most about ``Settings.drain_seconds``. Managers of this factory
         raise ``InvalidStateError`` afterwards. Harmless when it has stopped.
         Cancelling it leaves the rest to the end of the loop.
+
+        Raises:
+            ConcurrencyError: It runs in another loop. Nothing was stopped.
         """
         if self._loop is None or self._stopped:
             self._stopped = True
             return
+        self.require_running("stop()")
         self._draining = True
         sessions = tuple(self._sessions)
         for session in sessions:
@@ -482,6 +486,9 @@ class ManagerFactory:
         """Append the event to the identity's stream and offer it to its sessions."""
         now = self._clock.monotonic()
         live = self._streams.open(identity, now)
+        if not live.scheduled:
+            # Before the append, which may refuse the event: a stream that is new then must not stay for good.
+            self._schedule_stream(live, now + self._settings.stream_seconds)
         envelope = live.stream.append(
             event,
             event_id=new_uuid7(),
@@ -490,8 +497,6 @@ class ManagerFactory:
             owner=identity,
         )
         queued, refused = live.publish(envelope, now)
-        if not live.scheduled:
-            self._schedule_stream(live, now + self._settings.stream_seconds)
         return Delivery(envelope.id, envelope.seq, queued, refused)
 
     def run_opened(self, identity: Identity, run: Run, /) -> None:

@@ -2,9 +2,11 @@
 A run: one agent execution, from ``agent_started`` to exactly one end.
 
 Rule 1: the scope is the run. Leaving it ends the run: completed, failed or
-cancelled, by how it was left. Rule 2: what was opened is closed first: tools,
-thoughts and child runs, so that no spinner turns for ever. Rule 3: an end is
-reported, a result never invented.
+cancelled, by how it was left, and no cancellation meanwhile prevents it. Rule
+2: what was opened is closed first: tools, thoughts and child runs, so that no
+spinner turns for ever. Rule 3: an end is reported, a result never invented.
+Rule 4: a run's events go out one after the other, in the order of the calls,
+however long the manager's ``send`` takes.
 
 Everything here is built on ``send`` alone, so it works with any manager.
 """
@@ -13,15 +15,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import time
 from collections.abc import Mapping
-from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Literal, Protocol, TypeAlias, final
 
 from msgspec import UNSET, UnsetType
 
-from .errors import InvalidStateError, IsolationError, shown
+from .cutting import PIECE_BYTES, ROOM, WHOLE_BYTES, cut, encoded_size, measured
+from .errors import InvalidStateError, shown
 from .events import (
     AgentCancelled,
     AgentCompleted,
@@ -31,13 +34,17 @@ from .events import (
     Custom,
     Event,
     Problem,
+    ToolCompleted,
     Usage,
     to_json,
 )
 from .finishing import finish
+from .frozen import FrozenJson
 from .ids import new_uuid7
 from .oplog import report
-from .parts import MessageText, Thought, Tool, cut, measured
+from .parts import Part, Tool
+from .stopping import CANCEL_PREFIX, Stopping
+from .texts import MessageText, Thought
 
 if TYPE_CHECKING:
     from typing import Self
@@ -47,12 +54,10 @@ if TYPE_CHECKING:
 
 __all__ = ("CANCEL_PREFIX", "Run", "Sender")
 
-CANCEL_PREFIX: Final = "ws_isolation:"
-"""How a cancellation says its reason: ``task.cancel("ws_isolation:shutdown")``."""
-
 _RunState: TypeAlias = Literal["new", "open", "ended"]
-_TEXT_LIMIT: Final = 32_768
-"""Bytes of an answer that a run sends by itself; more is cut and marked ``truncated``."""
+_REASON: Final = re.compile(r"[a-z][a-z0-9_.]{0,63}")
+"""What ``agent_cancelled`` can carry."""
+_ENDS: Final = (AgentCompleted, AgentError, AgentCancelled)
 
 
 class Sender(Protocol):
@@ -98,17 +103,15 @@ class Run:
     __slots__ = (
         "_children",
         "_opening",
+        "_order",
         "_parent",
+        "_parts",
         "_sender",
         "_started_at",
         "_state",
-        "_stop_reason",
         "_stopping",
-        "_task",
-        "_texts",
         "_tool_count",
         "_tool_errors",
-        "_tools",
         "_watch",
         "id",
         "thread_id",
@@ -144,13 +147,12 @@ class Run:
             model=model,
         )
         self._state: _RunState = "new"
-        self._task: asyncio.Task[object] | None = None
-        self._stopping = False
-        self._stop_reason = "user"
+        self._order = asyncio.Lock()
+        """Held while an event of the run is sent, and while everything is closed for its end."""
+        self._stopping = Stopping()
         self._started_at = 0.0
-        self._tools: dict[str, Tool] = {}
-        self._texts: dict[str, Thought | MessageText] = {}
-        self._children: dict[str, Run] = {}
+        self._parts: dict[Part, None] = {}
+        self._children: dict[Run, None] = {}
         self._tool_count = 0
         self._tool_errors = 0
 
@@ -169,22 +171,27 @@ class Run:
         if self._state != "new":
             msg = f"run {shown(self.id)} was entered before: a run starts once, start another with manager.run()"
             raise InvalidStateError(msg)
-        if self._parent is not None:
-            self._parent.require_open("child()")
         try:
-            await self._sender.send(self._opening)
-        except asyncio.CancelledError:
-            # It may be in the stream or not; if it is, it must not stay open.
-            await self._close_unentered()
+            await finish(self._start() if self._parent is None else self._parent._start_child(self))  # noqa: SLF001
+        except asyncio.CancelledError as error:
+            # Begun or not, the block is not entered.
+            await finish(self._end_anyhow(self._cancelled(_reason_of(error))))
             raise
+        self._stopping.enter()
+        return self
+
+    async def _start(self) -> None:
+        await self._sender.send(self._opening)
         self._state = "open"
-        self._task = asyncio.current_task()
         self._started_at = time.perf_counter()
-        if self._parent is not None:
-            self._parent._children[self.id] = self  # noqa: SLF001  # a run is its parent's own kind
         if self._watch is not None:
             self._watch.run_opened(self)
-        return self
+
+    async def _start_child(self, child: Run) -> None:
+        async with self._order:
+            self._require_open("child()")
+            await child._start()
+            self._children[child] = None
 
     async def __aexit__(
         self,
@@ -193,62 +200,87 @@ class Run:
         traceback: TracebackType | None,
     ) -> bool:
         """
-        End the run, if nothing inside did.
+        End the run, if nothing inside did, also when its task is cancelled meanwhile.
 
         Returns:
             True, which swallows the cancellation, only where ``stop`` asked for
             it and nobody else: the code after the block goes on.
         """
-        was_open = self._state == "open"
+        self._stopping.leave()
+        swallows = False
         try:
-            if was_open:
-                await finish(self._end_by(error))
-        except IsolationError as failure:
-            if error is None:
-                raise
-            # The block's own error counts more than what kept its end from being sent.
-            report(logging.ERROR, "the end of a run could not be sent", error=failure, run_id=self.id)
+            leaving = self._leave(error)
+            # A coroutine that is being closed can wait for nothing, so not for another task.
+            await (leaving if isinstance(error, GeneratorExit) else finish(leaving))
         finally:
-            self._forget()
-        return self._swallows(error)
+            swallows = self._stopping.swallows(error)
+        return swallows
 
-    async def _close_unentered(self) -> None:
-        self._state = "ended"
-        cancelled = AgentCancelled(run_id=self.id, thread_id=self.thread_id, reason="disconnect_policy", synthetic=True)
-        with suppress(IsolationError):
-            await finish(self._sender.send(cancelled))
-
-    async def _end_by(self, error: BaseException | None) -> None:
+    async def _leave(self, error: BaseException | None) -> None:
         if error is None:
-            await self.complete()
-        elif isinstance(error, asyncio.CancelledError):
-            await self.cancel(self._reason_of(error))
-        else:
+            await self._complete_or_fail()
+        elif isinstance(error, asyncio.CancelledError | GeneratorExit):
+            reason = self._stopping.reason
+            await self._end_anyhow(self._cancelled(_reason_of(error) if reason is None else reason))
+        elif self._state == "open":
             incident = f"urn:uuid:{new_uuid7()}"
             report(logging.ERROR, "an agent failed", error=error, run_id=self.id, instance=incident)
-            await self.fail(Problem(title="The agent failed.", code="agent_failed", instance=incident))
+            await self._end_anyhow(
+                self._failed(Problem(title="The agent failed.", code="agent_failed", instance=incident))
+            )
 
-    def _reason_of(self, error: asyncio.CancelledError) -> str:
-        if self._stopping:
-            return self._stop_reason
-        said = error.args[0] if error.args else None
-        if type(said) is str and said.startswith(CANCEL_PREFIX):
-            return said.removeprefix(CANCEL_PREFIX)
-        return "disconnect_policy"
+    async def _complete_or_fail(self) -> None:
+        try:
+            async with self._order:
+                if self._state == "open":
+                    await self._end_now(self._completed())
+        except Exception:
+            # Not completed, but over all the same. Why not goes to the agent.
+            await self._end_anyhow(self._failed(Problem(title="The run could not be completed.", code="not_completed")))
+            raise
 
-    def _swallows(self, error: BaseException | None) -> bool:
-        if not self._stopping or self._task is None:
-            return False
-        self._stopping = False
-        # As asyncio.timeout() does it: somebody else's cancellation, if any, goes on.
-        return self._task.uncancel() <= 0 and isinstance(error, asyncio.CancelledError)
+    async def _end_anyhow(self, event: Event) -> None:
+        """End the run, whatever cannot be closed or sent; the reason is logged."""
+        async with self._order:
+            if self._state != "open":
+                return
+            try:
+                await self._end_now(event)
+            except Exception as failure:  # noqa: BLE001  # a manager may raise anything; the block's own error counts
+                report(logging.ERROR, "the end of a run could not be sent", error=failure, run_id=self.id)
+            finally:
+                self._forget()
+
+    async def _end(self, event: Event, call: str) -> Delivery:
+        async with self._order:
+            self._require_open(call)
+            return await self._end_now(event)
+
+    async def _end_now(self, event: Event) -> Delivery:
+        for child in tuple(self._children):
+            await child._end_with_parent()  # noqa: SLF001
+        for part in reversed(self._parts.copy()):
+            try:
+                await part.end_with_run(self._send_now)
+            except Exception as failure:
+                # Completed is only what is closed. Of any other end it keeps nothing back.
+                if isinstance(event, AgentCompleted):
+                    raise
+                report(logging.ERROR, "a part of a run could not be closed", error=failure, run_id=self.id)
+        delivery = await self._sender.send(event)
+        self._forget()
+        return delivery
+
+    async def _end_with_parent(self) -> None:
+        await self._end_anyhow(self._cancelled("parent_ended", synthetic=True))
 
     def _forget(self) -> None:
-        self._state = "ended"
-        if self._parent is not None:
-            self._parent._children.pop(self.id, None)  # noqa: SLF001
-        if self._watch is not None:
-            self._watch.run_ended(self)
+        if self._state == "open":
+            self._state = "ended"
+            if self._parent is not None:
+                self._parent._children.pop(self, None)  # noqa: SLF001
+            if self._watch is not None:
+                self._watch.run_ended(self)
 
     def stop(self, reason: str = "user", /) -> None:
         """
@@ -260,17 +292,25 @@ class Run:
 
         Args:
             reason: ``user``, ``superseded``, ``timeout``, ``quota`` or a word of the application.
-        """
-        if self._state == "open" and not self._stopping and self._task is not None and not self._task.done():
-            self._stopping = True
-            self._stop_reason = reason
-            if self._task is asyncio.current_task():
-                # cancel() on oneself strikes at the next suspension, which may lie after the block.
-                raise asyncio.CancelledError(CANCEL_PREFIX + reason)
-            self._task.cancel(CANCEL_PREFIX + reason)
 
-    def require_open(self, call: str, /) -> None:
-        """Raise ``InvalidStateError`` where *call* makes no sense, because the run is not open."""
+        Raises:
+            InvalidEventError: No event can carry the reason. Nothing is stopped.
+        """
+        self._cancelled(reason)  # fails in the line that gives it
+        if self._state == "open":
+            self._stopping.stop(reason)
+
+    async def send(self, event: Event, /) -> Delivery:
+        """
+        Send an event that names this run; for those who build events themselves.
+
+        One that ends this run closes what is open before, as ``complete`` does.
+        """
+        if isinstance(event, _ENDS) and event.run_id == self.id:
+            return await finish(self._end(event, "send()"))
+        return await self._send(event, "send()")
+
+    def _require_open(self, call: str) -> None:
         if self._state == "new":
             msg = f"cannot call {call}: run {shown(self.id)} has not begun; use 'async with manager.run(...) as run'"
             raise InvalidStateError(msg)
@@ -278,10 +318,17 @@ class Run:
             msg = f"cannot call {call}: run {shown(self.id)} has ended; start a new run"
             raise InvalidStateError(msg)
 
-    async def send(self, event: Event, /) -> Delivery:
-        """Send an event that names this run; for those who build events themselves."""
-        self.require_open("send()")
-        return await self._sender.send(event)
+    async def _send(self, event: Event, call: str) -> Delivery:
+        async with self._order:
+            self._require_open(call)
+            return await self._send_now(event)
+
+    async def _send_now(self, event: Event) -> Delivery:
+        delivery = await self._sender.send(event)
+        if isinstance(event, ToolCompleted):
+            self._tool_count += 1
+            self._tool_errors += event.status != "ok"
+        return delivery
 
     async def thinking(self, text: str, /, *, visibility: Literal["user", "debug"] = "user") -> Delivery:
         """
@@ -291,29 +338,28 @@ class Run:
             text: At most 16 KiB; more is cut and marked.
             visibility: ``debug`` for what only developers should see.
         """
-        self.require_open("thinking()")
-        short, was_cut = cut(text, 16_384)
-        return await self._sender.send(
-            AgentThinking(
-                run_id=self.id,
-                thread_id=self.thread_id,
-                thought_id=new_uuid7(),
-                mode="summary",
-                text=short,
-                truncated=True if was_cut else UNSET,
-                visibility=UNSET if visibility == "user" else visibility,
-            )
+        self._require_open("thinking()")
+        short, was_cut = cut(text, PIECE_BYTES)
+        event = AgentThinking(
+            run_id=self.id,
+            thread_id=self.thread_id,
+            thought_id=new_uuid7(),
+            mode="summary",
+            text=short,
+            truncated=True if was_cut else UNSET,
+            visibility=UNSET if visibility == "user" else visibility,
         )
+        return await self._send(event, "thinking()")
 
     def thought(self) -> Thought:
         """Return a thought to be written in pieces: ``async with run.thought() as t: await t.write(...)``."""
-        self.require_open("thought()")
-        return Thought(self, self._texts)
+        self._require_open("thought()")
+        return Thought(self, self._parts)
 
     def message(self) -> MessageText:
         """Return a message to be written in pieces: ``async with run.message() as m: await m.write(...)``."""
-        self.require_open("message()")
-        return MessageText(self, self._texts)
+        self._require_open("message()")
+        return MessageText(self, self._parts)
 
     def tool(
         self,
@@ -332,7 +378,7 @@ class Run:
             name: The tool's name, 1 to 128 characters.
             arguments: What it is called with. datetimes, UUIDs, Decimals, enums,
                 attrs classes, dataclasses and pydantic models are converted;
-                over 32 KiB the text is cut and marked.
+                over 32 KiB the first part of their JSON is sent as text, and marked.
             tool_call_id: Unique in the run; made if absent.
             title: For people, at most 200 characters.
             timeout_ms: For the display.
@@ -340,10 +386,10 @@ class Run:
         Raises:
             InvalidEventError: The arguments hold something that is no JSON. Nothing was sent.
         """
-        self.require_open("tool()")
+        self._require_open("tool()")
         return Tool(
             self,
-            self._tools,
+            self._parts,
             name,
             {} if arguments is None else arguments,
             tool_call_id=new_uuid7() if tool_call_id is None else tool_call_id,
@@ -357,16 +403,15 @@ class Run:
 
         Args:
             name: Namespaced: ``shop.cart_changed``.
-            value: Any value that ``events.to_json()`` converts.
+            value: Any value that ``events.to_json()`` converts, at most ``Settings.event_bytes``.
         """
-        self.require_open("custom()")
-        return await self._sender.send(
-            Custom(run_id=self.id, thread_id=self.thread_id, name=name, value=to_json(value))
-        )
+        self._require_open("custom()")
+        event = Custom(run_id=self.id, thread_id=self.thread_id, name=name, value=to_json(value))
+        return await self._send(event, "custom()")
 
     def child(self, agent_name: str, /, *, run_id: str | None = None, model: str | UnsetType = UNSET) -> Run:
         """Return a run within this one, for an agent that this one calls. Same as ``manager.run()`` otherwise."""
-        self.require_open("child()")
+        self._require_open("child()")
         return Run(self._sender, agent_name, run_id=run_id, model=model, parent=self, watch=self._watch)
 
     async def complete(
@@ -383,7 +428,7 @@ class Run:
         End the run as completed. What is still open is closed as cancelled before.
 
         Args:
-            output_text: The whole answer; over 32 KiB it is cut and marked.
+            output_text: The whole answer; over 32 KiB, or 24 beside a large result, it is cut and marked.
             result: Any value that ``events.to_json()`` converts; over 32 KiB it
                 is left out and ``truncated`` says so.
             summary: One line for people, at most 1,000 characters.
@@ -393,24 +438,17 @@ class Run:
         Raises:
             InvalidEventError: The result holds something that is no JSON. The run is still open.
             InvalidStateError: The run has ended.
+
+        Cancelled meanwhile, it is completed first. The same holds for ``fail`` and ``cancel``.
         """
-        self.require_open("complete()")
-        text, text_cut = (UNSET, False) if output_text is UNSET else cut(output_text, _TEXT_LIMIT)
+        self._require_open("complete()")
         value, value_cut = measured(result, "result", AgentCompleted.type)
-        event = AgentCompleted(
-            run_id=self.id,
-            thread_id=self.thread_id,
-            result=value,
-            output_text=text,
-            summary=summary,
-            usage=usage,
-            stop_reason=stop_reason,
-            duration_ms=self._duration_ms(),
-            tool_calls=self._tool_count or UNSET,
-            tool_errors=self._tool_errors or UNSET,
-            truncated=True if text_cut or value_cut else UNSET,
+        room = ROOM if value is UNSET else ROOM - encoded_size(value)
+        text, text_cut = (UNSET, False) if output_text is UNSET else cut(output_text, WHOLE_BYTES, room=room)
+        event = self._completed(
+            text, value, summary=summary, usage=usage, stop_reason=stop_reason, truncated=text_cut or value_cut
         )
-        return await self._end(event)
+        return await finish(self._end(event, "complete()"))
 
     async def fail(self, problem: Problem, /, *, failed_tool_call_id: str | UnsetType = UNSET) -> Delivery:
         """
@@ -420,11 +458,8 @@ class Run:
             problem: What the user may know of it: no stack trace, no ids of others.
             failed_tool_call_id: The tool call that it failed with.
         """
-        self.require_open("fail()")
-        event = AgentError(
-            run_id=self.id, thread_id=self.thread_id, error=problem, failed_tool_call_id=failed_tool_call_id
-        )
-        return await self._end(event)
+        self._require_open("fail()")
+        return await finish(self._end(self._failed(problem, failed_tool_call_id), "fail()"))
 
     async def cancel(self, reason: str = "user", /, *, detail: str | UnsetType = UNSET) -> Delivery:
         """
@@ -434,28 +469,50 @@ class Run:
             reason: ``user``, ``superseded``, ``timeout``, ``quota``, ``shutdown`` or a word of the application.
             detail: For people, at most 1,000 characters.
         """
-        self.require_open("cancel()")
-        event = AgentCancelled(run_id=self.id, thread_id=self.thread_id, reason=reason, detail=detail)
-        return await self._end(event)
+        self._require_open("cancel()")
+        return await finish(self._end(self._cancelled(reason, detail=detail), "cancel()"))
 
-    async def _end(self, event: Event) -> Delivery:
-        for child in tuple(self._children.values()):
-            await child._end_with_parent()  # noqa: SLF001
-        for text in tuple(self._texts.values()):
-            await text.close()
-        for tool in tuple(self._tools.values()):
-            await tool.close_unfinished()
-        delivery = await self._sender.send(event)
-        self._forget()
-        return delivery
+    def _completed(
+        self,
+        text: str | UnsetType = UNSET,
+        result: FrozenJson | UnsetType = UNSET,
+        *,
+        summary: str | UnsetType = UNSET,
+        usage: tuple[Usage, ...] | UnsetType = UNSET,
+        stop_reason: str | UnsetType = UNSET,
+        truncated: bool = False,
+    ) -> AgentCompleted:
+        open_tools = sum(isinstance(part, Tool) for part in self._parts)  # cancelled before the end
+        return AgentCompleted(
+            run_id=self.id,
+            thread_id=self.thread_id,
+            result=result,
+            output_text=text,
+            summary=summary,
+            usage=usage,
+            stop_reason=stop_reason,
+            duration_ms=round((time.perf_counter() - self._started_at) * 1000, 3),
+            tool_calls=self._tool_count + open_tools or UNSET,
+            tool_errors=self._tool_errors + open_tools or UNSET,
+            truncated=True if truncated else UNSET,
+        )
 
-    async def _end_with_parent(self) -> None:
-        await self._end(AgentCancelled(run_id=self.id, thread_id=self.thread_id, reason="parent_ended", synthetic=True))
+    def _failed(self, problem: Problem, failed_tool_call_id: str | UnsetType = UNSET) -> AgentError:
+        return AgentError(
+            run_id=self.id, thread_id=self.thread_id, error=problem, failed_tool_call_id=failed_tool_call_id
+        )
 
-    def count_tool(self, *, failed: bool) -> None:
-        """Count a finished tool call for the run's end."""
-        self._tool_count += 1
-        self._tool_errors += failed
+    def _cancelled(self, reason: str, /, *, detail: str | UnsetType = UNSET, synthetic: bool = False) -> AgentCancelled:
+        return AgentCancelled(
+            run_id=self.id,
+            thread_id=self.thread_id,
+            reason=reason,
+            detail=detail,
+            synthetic=True if synthetic else UNSET,
+        )
 
-    def _duration_ms(self) -> float:
-        return round((time.perf_counter() - self._started_at) * 1000, 3)
+
+def _reason_of(error: BaseException) -> str:
+    said = error.args[0] if error.args else None
+    word = said.removeprefix(CANCEL_PREFIX) if type(said) is str and said.startswith(CANCEL_PREFIX) else ""
+    return word if _REASON.fullmatch(word) else "disconnect_policy"

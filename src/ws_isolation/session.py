@@ -131,14 +131,13 @@ class Session:
         "_home",
         "_inbox",
         "_inbox_ready",
+        "_io",
         "_live",
-        "_reader",
         "_reading",
         "_scheduled",
         "_transport",
         "_waited",
         "_wake",
-        "_writer",
         "handshake",
         "manager",
     )
@@ -171,8 +170,8 @@ class Session:
         """Set when the session begins to end, whatever the way out."""
         self._done = asyncio.Event()
         """Set when the transport is closed."""
-        self._reader: asyncio.Task[None] | None = None
-        self._writer: asyncio.Task[None] | None = None
+        self._io: tuple[asyncio.Task[None], ...] = ()
+        """Writer and reader, once they have begun."""
         self._handler: asyncio.Task[None] | None = None
 
     def __repr__(self) -> str:
@@ -336,8 +335,10 @@ class Session:
 
     def begin(self) -> None:
         """Start reader and writer. Not for handlers."""
-        self._writer = asyncio.create_task(self._write_all(), name=f"ws-writer-{self.connection_id}")
-        self._reader = asyncio.create_task(self._read_all(), name=f"ws-reader-{self.connection_id}")
+        self._io = (
+            asyncio.create_task(self._write_all(), name=f"ws-writer-{self.connection_id}"),
+            asyncio.create_task(self._read_all(), name=f"ws-reader-{self.connection_id}"),
+        )
         self._reschedule()
 
     def end_by(self, error: BaseException | None, /) -> None:
@@ -434,8 +435,9 @@ class Session:
 
     def _peer_gone(self, error: TransportClosedError) -> None:
         self._feed(PeerGone(error.code))
-        if self._writer is not None and self._writer is not asyncio.current_task():
-            self._writer.cancel()  # a write to a peer that is gone may never return by itself
+        for task in self._io:
+            if task is not asyncio.current_task():
+                task.cancel()  # a write to a peer that is gone may never return by itself
 
     def _feed(self, happened: Input) -> None:
         for effect in self._core.handle(happened):
@@ -444,8 +446,8 @@ class Session:
 
     def _carry_out(self, effect: Effect) -> None:
         match effect:
-            case Wake():
-                _resolve(self._wake)
+            case Wake() | Write() | Close():
+                _resolve(self._wake)  # what is to be written, the writer asks for
             case Deliver():
                 self._deliver(effect.message)
             case Stop():
@@ -462,8 +464,6 @@ class Session:
                     self._home.count_foreign()
                 level = logging.CRITICAL if effect.alarm else logging.WARNING
                 self._log(level, effect.what, error=effect.error)
-            case Write() | Close():
-                pass  # the writer took them out: nobody else asks for them
             case _:
                 assert_never(effect)
 
@@ -484,9 +484,8 @@ class Session:
             self._log(logging.ERROR, "the transport's abort() failed", error=error)
 
     def _cancel_io(self) -> None:
-        for task in (self._writer, self._reader):
-            if task is not None:
-                task.cancel()
+        for task in self._io:
+            task.cancel()
 
     async def _close_everything(self) -> None:
         try:
@@ -508,11 +507,10 @@ class Session:
             await self._cancel(task, "the handler")
 
     async def _end_io(self) -> None:
-        if self._writer is not None:
-            await self._wait_for(self._writer)
-        for task in (self._writer, self._reader):
-            if task is not None:
-                await self._cancel(task, "the transport")
+        for writer in self._io[:1]:
+            await self._wait_for(writer)
+        for task in self._io:
+            await self._cancel(task, "the transport")
 
     async def _call_back(self, callback: Callable[[], Awaitable[None] | None]) -> None:
         task = asyncio.create_task(self._called_back(callback), name=f"ws-on-end-{self.connection_id}")

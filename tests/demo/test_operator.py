@@ -38,7 +38,8 @@ def test_record_without_an_exception() -> None:
     """
     with OperatorLog() as log:
         _log(logging.WARNING, "outbox full", connection_id="c1")
-        _log(logging.WARNING, "handshake ended", path="/ws", error="UnauthenticatedError no token")
+        fields = {"path": "/ws", "error": "UnauthenticatedError no token"}
+        LOGGER.warning("handshake ended path=/ws", extra={"ws_isolation": fields})
         LOGGER.warning("plain")
 
     full, refused, plain = log.find(connection_id="c1"), log.find(path="/ws"), log.find()

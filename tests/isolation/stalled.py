@@ -20,7 +20,7 @@ async def stalled_reader(address: str, user: str) -> AsyncGenerator[None]:
     host, port = address.split(":")
     with socket.socket() as raw:
         raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
-        raw.setblocking(False)
+        raw.settimeout(0)
         loop = asyncio.get_running_loop()
         await loop.sock_connect(raw, (host, int(port)))
         await loop.sock_sendall(raw, upgrade(address, f"Authorization: Bearer {user}"))

@@ -13,13 +13,14 @@ import pytest
 from tests.cores import envelope_of, stream_of
 from tests.openings import MemoryOpening
 from tests.servers.ways_out import OddError
-from tests.shell import Bench, note, settle, until_over
+from tests.shell import Bench, note, until_over
 from ws_isolation import Handshake, ManagerFactory, Session, Settings, UserExecutionContext
 from ws_isolation.context import is_intact
 from ws_isolation.outbox import Outbox
 from ws_isolation.serving import Authenticate, serve_opening
 from ws_isolation.session_core import TRANSITIONS, SessionCore, State, Ticked
 from ws_isolation.testing import make_context
+from ws_isolation.testing.clock import settle
 
 Handler: TypeAlias = Callable[[Session], Awaitable[None]]
 Serve: TypeAlias = Callable[[MemoryOpening, ManagerFactory, Authenticate, Handler], Awaitable[None]]
@@ -97,9 +98,7 @@ async def naive_serve(
     transport = await opening.accept(None)
     if context is None:
         return
-    session = factory.open_session(
-        context, transport, wire=_wire(), start=None, handshake=opening.handshake
-    )
+    session = factory.open_session(context, transport, wire=_wire(), start=None, handshake=opening.handshake)
     session.begin()
     await handler(session)
 

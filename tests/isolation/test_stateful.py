@@ -22,11 +22,12 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from tests.shell import Bench, Served, note, settle
+from tests.shell import Bench, Served, note
 from ws_isolation import IsolatedManager, Session, UserExecutionContext
 from ws_isolation.keys import Identity
 from ws_isolation.stream import Stream
 from ws_isolation.streams import LiveStream, Streams, Subscriber
+from ws_isolation.testing.clock import settle
 
 Who: TypeAlias = tuple[str | None, str]
 
@@ -100,7 +101,7 @@ class Users(RuleBasedStateMachine):
         super().__init__()
         self.loop = asyncio.new_event_loop()
         self.bench = Bench.new()
-        self.published = dict.fromkeys(IDENTITIES, 0)
+        self.published: dict[Who, int] = dict.fromkeys(IDENTITIES, 0)
         self.all: list[Tab] = []
         self.open_runs: list[Running] = []
         self.count = 0
@@ -150,9 +151,7 @@ class Users(RuleBasedStateMachine):
         Somebody opens tabs, which share a context.
         """
         context = self.context(who)
-        tabs = [
-            Tab(who, self.do(self.bench.serve(_handler, context)), self.published[who]) for _ in range(count)
-        ]
+        tabs = [Tab(who, self.do(self.bench.serve(_handler, context)), self.published[who]) for _ in range(count)]
         self.all += tabs
         return multiple(*tabs)
 
@@ -209,13 +208,12 @@ class Users(RuleBasedStateMachine):
         """
         self.order(run, "think")
 
-    @rule(target=runs, run=consumes(runs), how=st.sampled_from(["complete", "fail"]))
-    def end_run(self, run: Running, how: str) -> Any:
+    @rule(run=consumes(runs), how=st.sampled_from(["complete", "fail"]))
+    def end_run(self, run: Running, how: str) -> None:
         """
         An agent ends, well or badly.
         """
         self.order(run, how)
-        return multiple()
 
     def order(self, run: Running, what: str) -> None:
         """

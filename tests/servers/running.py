@@ -77,6 +77,15 @@ def websocket_app(
     return Starlette(routes=[WebSocketRoute("/ws", endpoint), *routes], lifespan=lifespan(factory))
 
 
+async def until(holds: Callable[[], bool]) -> None:
+    """
+    Wait for what nobody announces: for 10 seconds at most.
+    """
+    async with asyncio.timeout(10):
+        while not holds():  # noqa: ASYNC110  # a condition on a server, not an event of ours
+            await asyncio.sleep(0.01)
+
+
 @asynccontextmanager
 async def running(
     app: Any, *, implementation: str = IMPLEMENTATIONS[0], send_buffer: int | None = None
@@ -87,7 +96,7 @@ async def running(
     listener = socket.create_server(("127.0.0.1", 0), backlog=1_024)
     if send_buffer is not None:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer)  # inherited by what it accepts
-    config = uvicorn.Config(app, ws=implementation, lifespan="on", log_config=None, timeout_graceful_shutdown=10)  # type: ignore[arg-type]  # any of IMPLEMENTATIONS
+    config = uvicorn.Config(app, ws=implementation, lifespan="on", log_config=None, timeout_graceful_shutdown=10)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # uvicorn's implementation "websockets" is deprecated, and still in use
         config.load()
@@ -185,8 +194,6 @@ class Rest:
         """
         Tell whether goodbye and close agree and say what was expected.
         """
-        return (
-            self.frames[-1]["type"] == "ws.goodbye"
-            and self.frames[-1]["code"] == code == self.code
-            and self.frames[-1]["slug"] == slug == self.reason.split(";")[0]
-        )
+        last = self.frames[-1]
+        said = (last["type"], last["code"], last["slug"])
+        return said == ("ws.goodbye", code, slug) and (self.code, self.reason.split(";")[0]) == (code, slug)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.isolation.stalled import stalled_reader
-from tests.servers.running import IMPLEMENTATIONS, by_token, client, legacy, running, until_gone, websocket_app
+from tests.servers.running import IMPLEMENTATIONS, by_token, client, legacy, running, until, until_gone, websocket_app
 from ws_isolation import Handshake, ManagerFactory, PlainWire, Session, Settings, UserExecutionContext, events
 from ws_isolation.events import Envelope
 from ws_isolation.testing import make_context
@@ -42,8 +42,7 @@ async def test_slow_and_quick_authentication() -> None:
     async def talk(user: str, address: str) -> list[Any]:
         async with client(address, user) as tab:
             await tab.send(type="say", data={"text": f"{user} speaks"})
-            said = (await tab.until("custom"))["data"]["value"]
-        assert isinstance(said, list)
+            said: list[Any] = (await tab.until("custom"))["data"]["value"]
         return said
 
     factory = ManagerFactory()
@@ -83,9 +82,7 @@ async def test_write_deadline_cuts_a_stalled_tab(implementation: str) -> None:
         took = asyncio.get_running_loop().time() - begun
         got = [[(await tab.until("custom"))["data"]["value"][0] for _ in range(count)] for tab in (first, second)]
         await bobs.until("custom")
-        async with asyncio.timeout(10):
-            while factory.stats().sessions > 3:
-                await asyncio.sleep(0.01)
+        await until(lambda: factory.stats().sessions == 3)
         after = await alice.send(events.Custom(name="test.after", value=1))
 
     assert [3] * count == deliveries
@@ -107,19 +104,22 @@ async def test_others_go_on() -> None:
             raise LookupError
 
     factory = ManagerFactory()
+    ends: list[int] = []
+    reached = 0
     async with running(websocket_app(factory, handler)) as address, AsyncExitStack() as stack:
         alices = [await stack.enter_async_context(client(address, "alice")) for _ in range(2)]
         bobs = [await stack.enter_async_context(client(address, "bob")) for _ in range(2)]
         bob = factory.create_manager(make_context("bob"))
-        async with bob.run("assistant") as run:
+        run = bob.run("assistant")
+        async with run:
             for tab in alices:
                 await tab.send(type="break")
-            ends = [(await tab.rest()).code for tab in alices]
-            place = await run.thinking("still here")
+                ends.append((await tab.rest()).code)
+            reached = (await run.thinking("still here")).sessions
         got = [[(await tab.next())["type"] for _ in range(4)] for tab in bobs]
 
     assert [4300, 4300] == ends
-    assert 2 == place.sessions
+    assert 2 == reached
     assert [["ws.welcome", "agent_started", "agent_thinking", "agent_completed"]] * 2 == got
 
 
@@ -138,9 +138,7 @@ async def test_one_session_more_than_allowed() -> None:
                 await other.until("ws.welcome")
             await factory.create_manager(make_context()).send(events.Custom(name="test.here", value=1))
             await inside.until("custom")
-        async with asyncio.timeout(10):
-            while factory.stats().sessions:
-                await asyncio.sleep(0.01)
+        await until(lambda: factory.stats().sessions == 0)
         async with client(address) as after:
             await after.until("ws.welcome")
 

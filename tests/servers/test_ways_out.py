@@ -47,4 +47,8 @@ async def test_each_way_out_has_its_code(name: str, implementation: str, caplog:
     assert ["ws.goodbye"] == [frame["type"] for frame in rest.frames if frame["type"] == "ws.goodbye"]
     assert 0 == factory.stats().sessions == factory.stats().pending
     # The server itself saw an endpoint that returned, not one that failed.
-    assert [] == [record.getMessage() for record in caplog.records if record.name.startswith("uvicorn.error") and record.levelno >= logging.ERROR]
+    assert [] == [
+        record.getMessage()
+        for record in caplog.records
+        if record.name.startswith("uvicorn.error") and record.levelno >= logging.ERROR
+    ]
