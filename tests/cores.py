@@ -14,7 +14,8 @@ from ws_isolation.closing import NORMAL
 from ws_isolation.events.envelope import Envelope
 from ws_isolation.frames import ErrorFrame
 from ws_isolation.keys import identity_of
-from ws_isolation.session_core import (
+from ws_isolation.session_core import SessionCore
+from ws_isolation.steps import (
     Close,
     Consumed,
     Ended,
@@ -24,7 +25,6 @@ from ws_isolation.session_core import (
     PeerGone,
     Received,
     Refused,
-    SessionCore,
     Ticked,
     Write,
     WriteFailed,

@@ -39,7 +39,7 @@ LAYERS: Final[tuple[tuple[str, ...], ...]] = (
     # 3: what is legal, what is kept
     ("delivery", "cutting", "lifecycle", "stream", "handshake", "door", "frames", "outbox", "deadlines"),
     # 4: one socket, as a state machine
-    ("wire", "session_core"),
+    ("wire", "steps", "session_core"),
     # 5: where streams live
     ("streams",),
     # 6: the asyncio shell

@@ -79,3 +79,27 @@ def ends(events: list[dict[str, Any]], run_id: str) -> list[str]:
     Return the ends of a run, in order.
     """
     return [event["type"] for event in events if event.get("final") and event["run_id"] == run_id]
+
+
+def check_pairs(events: list[dict[str, Any]]) -> None:
+    """
+    See that each run that began has one end as its last event, and each tool call one completion.
+    """
+    for started in events:
+        if started["type"] != "agent_started":
+            continue
+        own = [event for event in events if event["run_id"] == started["run_id"]]
+        assert 1 == len(ends(own, started["run_id"]))
+        assert own[-1].get("final")
+        executing = [event["data"]["tool_call_id"] for event in own if event["type"] == "tool_executing"]
+        completed = [event["data"]["tool_call_id"] for event in own if event["type"] == "tool_completed"]
+        assert sorted(executing) == sorted(completed)
+
+
+def check_nothing_left(here: Desk) -> None:
+    """
+    See that no run is open and no task goes on but the session's and this test's.
+    """
+    assert 0 == here.manager.stats().open_runs
+    names = [task.get_name() for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+    assert [] == [name for name in names if not name.startswith("ws-")]

@@ -5,21 +5,20 @@ Tools, thoughts and messages close what they opened, however they are left.
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import enum
 from datetime import UTC, datetime
 from decimal import Decimal
+from typing import Any
 from uuid import UUID
 
 import attrs
-import msgspec
+import pydantic
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from tests.runs import desk
 from ws_isolation import errors
 from ws_isolation.events import Problem
-from ws_isolation.cutting import cut, measured
 from ws_isolation.testing.clock import settle
 
 
@@ -33,6 +32,20 @@ class _Row:
     price: Decimal
 
 
+@dataclasses.dataclass
+class _Point:
+    x: int
+    name: str
+
+
+class _Model(pydantic.BaseModel):
+    n: int
+
+
+_CYCLE: list[object] = []
+_CYCLE.append(_CYCLE)
+
+
 @pytest.mark.scenario("S48")
 @pytest.mark.parametrize(
     ("result", "shown"),
@@ -41,21 +54,26 @@ class _Row:
         (datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC), "2026-01-02T03:04:05Z"),
         (UUID(int=1), "00000000-0000-0000-0000-000000000001"),
         ([_Row("a", Decimal("1.50"))], [{"name": "a", "price": "1.50"}]),
+        (_Point(1, "a"), {"x": 1, "name": "a"}),
+        (_Model(n=3), {"n": 3}),
         (None, None),
     ],
 )
 async def test_results_are_converted(result: object, shown: object) -> None:
     """What agents commonly return is converted by the one documented rule."""
     async with desk() as here:
-        async with here.manager.run("assistant") as run, run.tool("look") as tool:
-            tool.result = result
-        _, _, completed, _ = await here.events()
+        async with here.manager.run("assistant") as run:
+            async with run.tool("look") as tool:
+                tool.result = result
+            await run.complete(result=result)
+        _, _, completed, end = await here.events()
 
     assert shown == completed["data"]["result"]
+    assert shown == end["data"]["result"]
 
 
 @pytest.mark.scenario("S48")
-@pytest.mark.parametrize("result", [object(), float("nan"), b"x", "\ud800", {1, 2}, {"a": [object()]}])
+@pytest.mark.parametrize("result", [object(), float("nan"), b"x", "\ud800", {1, 2}, {"a": [object()]}, _CYCLE])
 async def test_result_that_is_no_json(result: object) -> None:
     """It raises in the agent with its path; the call is closed as failed, the socket stays open."""
     async with desk() as here:
@@ -130,6 +148,55 @@ async def test_status_by_hand() -> None:
     assert (2, 2) == (events[-1]["data"]["tool_calls"], events[-1]["data"]["tool_errors"])
 
 
+@pytest.mark.scenario("S41", "S46")
+@pytest.mark.parametrize(
+    ("field", "value", "path"),
+    [
+        ("summary", "x" * 1_001, r"\$\.summary"),
+        ("summary", 7, r"\$\.summary"),
+        ("status", "fine", r"\$\.status"),
+        ("status", object(), r"code"),
+        ("error", Problem(title="No.", code="no"), r"\$\.error"),
+        ("error", "no", r"\$\.error"),
+    ],
+)
+async def test_tool_that_was_filled_in_wrongly(field: str, value: object, path: str) -> None:
+    """The mistake is raised with its place; the call is closed as failed, and the run ends."""
+    async with desk() as here:
+        with pytest.raises(errors.InvalidEventError, match=path):
+            async with here.manager.run("assistant") as run, run.tool("look") as tool:
+                tool.result = 1
+                setattr(tool, field, value)
+        events = await here.events()
+
+    assert ["tool_executing", "tool_completed", "agent_error"] == [event["type"] for event in events[1:]]
+    assert ("error", "invalid_result") == (events[2]["data"]["status"], events[2]["data"]["error"]["code"])
+
+
+async def test_pair_keeps_its_name() -> None:
+    """What is written over a tool's name and id changes neither: the completion names what began."""
+    async with desk() as here:
+        async with here.manager.run("assistant") as run, run.tool("look", tool_call_id="c") as tool:
+            tool.name = tool.id = "another"
+        _, _, completed, _ = await here.events()
+
+    assert ("look", "c") == (completed["data"]["tool_name"], completed["data"]["tool_call_id"])
+
+
+@pytest.mark.scenario("S42")
+async def test_used_tool_call_id() -> None:
+    """A call id that is open or was used is refused at the start, and its run closes what it knows of."""
+    async with desk() as here:
+        async with here.manager.run("assistant") as run:
+            async with run.tool("look", tool_call_id="c"):
+                with pytest.raises(errors.LifecycleError, match="L09"):
+                    await run.tool("look", tool_call_id="c").__aenter__()
+            with pytest.raises(errors.LifecycleError, match="L11"):
+                await run.tool("look", tool_call_id="c").__aenter__()
+
+        assert 1 == (await here.types()).count("tool_completed")
+
+
 async def test_tool_is_entered_once() -> None:
     """A tool call cannot begin twice."""
     async with desk() as here, here.manager.run("assistant") as run:
@@ -175,9 +242,11 @@ async def test_large_payloads_are_cut_and_marked() -> None:
 @pytest.mark.parametrize("kind", ["thought", "message"])
 async def test_pieces(kind: str) -> None:
     """Pieces carry their index and no seq; the last one brings the whole text and is durable."""
+    text_ids: set[str] = set()
     async with desk() as here:
         async with here.manager.run("assistant") as run:
             async with run.thought() if kind == "thought" else run.message() as text:
+                text_ids.add(text.id)
                 await text.write("hel")
                 await text.write("lo")
         events = (await here.events())[1:-1]
@@ -185,7 +254,7 @@ async def test_pieces(kind: str) -> None:
     field, name = ("text", "thought_id") if kind == "thought" else ("delta", "message_id")
     assert ["hel", "lo", ""] == [event["data"][field] for event in events]
     assert [0, 1, 2] == [event["data"]["index"] for event in events]
-    assert {text.id} == {event["data"][name] for event in events}
+    assert text_ids == {event["data"][name] for event in events}
     assert [False, False, True] == ["seq" in event for event in events]
     assert ("hello", True) == (events[2]["data"]["full_text"], events[2]["data"]["done"])
 
@@ -217,6 +286,34 @@ async def test_text_that_is_done() -> None:
         assert "half" == (await here.last())["data"]["full_text"]
 
 
+async def test_text_that_is_closed_by_hand() -> None:
+    """close() sends the last piece at once and only once; the block's end adds nothing."""
+    async with desk() as here:
+        async with here.manager.run("assistant") as run, run.message() as message:
+            await message.write("all")
+            await message.close()
+            await message.close()
+        types = await here.types()
+
+    assert ["agent_started", "agent_message_delta", "agent_message_delta", "agent_completed"] == types
+
+
+@pytest.mark.scenario("S41", "S48")
+@pytest.mark.parametrize("text", ["\ud800", 7, None, b"x", "x" * 20_000 + "\ud800"])
+async def test_text_that_is_none(text: Any) -> None:
+    """What is no text raises where it is written; what was written before and after is complete."""
+    async with desk() as here:
+        async with here.manager.run("assistant") as run, run.message() as message:
+            await message.write("be")
+            with pytest.raises(errors.InvalidEventError, match=r"\$\.delta"):
+                await message.write(text)
+            await message.write("fore")
+        done = (await here.events())[-2]
+
+    assert done["data"]["full_text"].startswith("be")
+    assert done["data"]["full_text"].endswith("fore")
+
+
 @pytest.mark.parametrize("part", ["tool", "thought"])
 async def test_end_that_cannot_be_sent(part: str, caplog: pytest.LogCaptureFixture) -> None:
     """Where a part's end cannot be sent, the block's own error comes out, else the reason; the log has the other."""
@@ -233,35 +330,3 @@ async def test_end_that_cannot_be_sent(part: str, caplog: pytest.LogCaptureFixtu
             async with here.manager.run("assistant") as run:
                 async with run.tool("look") if part == "tool" else run.thought():
                     await here.stop_factory()
-
-
-@given(st.text(), st.integers(min_value=0, max_value=64))
-def test_cut_is_exact(text: str, limit: int) -> None:
-    """What is cut fits, begins the text, and could not be one character longer."""
-    short, was_cut = cut(text, limit)
-
-    assert text.startswith(short)
-    if text.isascii() or "\ud800" not in text:
-        size = len(short.encode("utf-8", "surrogatepass"))
-        assert size <= limit or not was_cut
-        assert was_cut == (short != text)
-        if was_cut:
-            following = text[: len(short) + 1]
-            assert len(following.encode("utf-8", "surrogatepass")) > limit
-
-
-@given(
-    st.recursive(
-        st.text() | st.integers(-1000, 1000) | st.none() | st.booleans(),
-        lambda inner: st.lists(inner, max_size=5) | st.dictionaries(st.text(), inner, max_size=5),
-        max_leaves=20,
-    )
-)
-def test_measured_is_exact(value: object) -> None:
-    """A value is kept if and only if its encoding fits."""
-    size = len(msgspec.json.encode(value))
-
-    kept, was_cut = measured(value, "result", "tool_completed", limit=64)
-
-    assert was_cut == (size > 64)
-    assert was_cut == (kept is msgspec.UNSET)

@@ -5,6 +5,7 @@ A run starts once and ends exactly once, however its scope is left.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -102,8 +103,9 @@ async def test_whole_run() -> None:
 async def test_exception_ends_it_as_failed(caplog: pytest.LogCaptureFixture) -> None:
     """An exception goes on to the caller; the client gets one agent_error without its text, the operator all of it."""
     async with desk() as here:
+        run = here.manager.run("assistant")
         with pytest.raises(_AgentError):
-            async with here.manager.run("assistant") as run:
+            async with run:
                 raise _AgentError("the canary 7f3a")
         events = await here.events()
 
@@ -145,8 +147,9 @@ async def test_cancellation_ends_it_as_cancelled(message: str | None, reason: st
 async def test_an_end_inside_is_the_only_one(how: str) -> None:
     """After an end inside the scope, leaving it by exception sends no second one."""
     async with desk() as here:
+        run = here.manager.run("assistant")
         with pytest.raises(_AgentError):
-            async with here.manager.run("assistant") as run:
+            async with run:
                 match how:
                     case "complete":
                         await run.complete()
@@ -277,16 +280,14 @@ def _of(events: list[dict[str, object]], kind: str) -> list[dict[str, dict[str, 
 async def test_what_is_open_is_closed_before_the_end(*, fails: bool) -> None:
     """Open tools, texts and child runs are closed first, marked as synthetic, whatever the end is."""
     async with desk() as here:
-        async with here.manager.run("assistant") as run:
-            tool = await run.tool("search").__aenter__()
-            thought = await run.thought().__aenter__()
-            await thought.write("half")
-            child = await run.child("helper").__aenter__()
-            if fails:
-                await run.fail(Problem(title="No.", code="no"))
-        await child.__aexit__(None, None, None)
-        await tool.__aexit__(None, None, None)
-        await thought.__aexit__(None, None, None)
+        async with contextlib.AsyncExitStack() as blocks:
+            async with here.manager.run("assistant") as run:
+                await blocks.enter_async_context(run.tool("search"))
+                thought = await blocks.enter_async_context(run.thought())
+                await thought.write("half")
+                await blocks.enter_async_context(run.child("helper", run_id="child"))
+                if fails:
+                    await run.fail(Problem(title="No.", code="no"))
         events = await here.events()
 
     assert [
@@ -296,7 +297,7 @@ async def test_what_is_open_is_closed_before_the_end(*, fails: bool) -> None:
         "agent_error" if fails else "agent_completed",
     ] == [event["type"] for event in events[-4:]]
     cancelled, text, completed, _ = events[-4:]
-    assert child.id == cancelled["run_id"]
+    assert "child" == cancelled["run_id"]
     assert ("parent_ended", True) == (cancelled["data"]["reason"], cancelled["synthetic"])
     assert ("half", True) == (text["data"]["full_text"], text["data"]["done"])
     assert ("cancelled", True) == (completed["data"]["status"], completed["synthetic"])
@@ -306,21 +307,21 @@ async def test_child_names_its_parent() -> None:
     """A child run has the parent's thread and names its id."""
     async with desk() as here:
         async with here.manager.run("assistant") as run, run.child("helper", run_id="c", model="m") as child:
-            await child.thinking("x")
+            assert child.context is run.context
         events = await here.events()
 
     started = [event for event in events if event["type"] == "agent_started"][1]
     assert (run.id, run.thread_id, "c") == (started["parent_run_id"], started["thread_id"], started["run_id"])
-    assert child.context is run.context
 
 
 async def test_child_of_an_ended_run_is_refused() -> None:
     """A child that was made in time cannot start once its parent has ended."""
     async with desk() as here:
+        children: list[Run] = []
         async with here.manager.run("assistant") as run:
-            child = run.child("helper")
+            children.append(run.child("helper"))
         with pytest.raises(errors.InvalidStateError, match="has ended"):
-            await child.__aenter__()
+            await children[0].__aenter__()
 
 
 async def test_long_texts_are_cut_and_marked() -> None:

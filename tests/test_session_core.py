@@ -11,8 +11,8 @@ import pytest
 from tests.cores import START, envelope_of, make_core, one_of_each, stream_of, text, types, written
 from ws_isolation import PlainWire, Settings, closing, errors, events
 from ws_isolation.frames import ErrorFrame, Message
-from ws_isolation.session_core import (
-    TRANSITIONS,
+from ws_isolation.session_core import TRANSITIONS, SessionCore, State
+from ws_isolation.steps import (
     Abort,
     Close,
     Consumed,
@@ -25,8 +25,6 @@ from ws_isolation.session_core import (
     Received,
     Refused,
     Report,
-    SessionCore,
-    State,
     Stop,
     Ticked,
     Wake,

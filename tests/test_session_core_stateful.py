@@ -19,7 +19,8 @@ from ws_isolation import Settings, closing
 from ws_isolation.errors import InvalidStateError
 from ws_isolation.frames import ErrorFrame
 from ws_isolation.outbox import Outbox
-from ws_isolation.session_core import (
+from ws_isolation.session_core import SessionCore, State
+from ws_isolation.steps import (
     Abort,
     Close,
     Consumed,
@@ -33,8 +34,6 @@ from ws_isolation.session_core import (
     Received,
     Refused,
     Report,
-    SessionCore,
-    State,
     Stop,
     Ticked,
     Write,
@@ -256,7 +255,7 @@ def run(machine: type[CoreMachine], **options: Any) -> None:
     """
     Run a machine: the core's, or that of a broken variant.
     """
-    budget = hypothesis_settings(max_examples=200, stateful_step_count=30, **options)
+    budget = hypothesis_settings(max_examples=150, stateful_step_count=30, **options)
     run_state_machine_as_test(machine, settings=budget)
 
 

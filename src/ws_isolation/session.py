@@ -33,7 +33,8 @@ from .finishing import finish
 from .frames import ErrorFrame, Message
 from .oplog import report
 from .run import CANCEL_PREFIX
-from .session_core import (
+from .session_core import SessionCore, State
+from .steps import (
     Abort,
     Close,
     Consumed,
@@ -47,8 +48,6 @@ from .session_core import (
     Received,
     Refused,
     Report,
-    SessionCore,
-    State,
     Stop,
     Ticked,
     Wake,

@@ -18,7 +18,10 @@ from ws_isolation import Handshake, ManagerFactory, Session, Settings, UserExecu
 from ws_isolation.context import is_intact
 from ws_isolation.outbox import Outbox
 from ws_isolation.serving import Authenticate, serve_opening
-from ws_isolation.session_core import TRANSITIONS, SessionCore, State, Ticked
+from ws_isolation.session_core import TRANSITIONS, SessionCore, State
+from ws_isolation.steps import (
+    Ticked,
+)
 from ws_isolation.testing import make_context
 from ws_isolation.testing.clock import settle
 

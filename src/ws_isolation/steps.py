@@ -1,0 +1,169 @@
+"""
+What happens to a session, and what its shell does: the inputs and effects of the session core.
+
+Values only. Structs, not attrs classes: some are made for each event, and so
+many attrs classes would be a fifth of what importing the library costs.
+"""
+
+from __future__ import annotations
+
+from typing import TypeAlias, final
+
+import msgspec
+
+from .closing import CloseCode
+from .events.envelope import Envelope
+from .frames import ErrorFrame, Message
+
+__all__ = (
+    "Abort",
+    "Close",
+    "Consumed",
+    "Deliver",
+    "Effect",
+    "Ended",
+    "Finished",
+    "Input",
+    "Offered",
+    "PeerGone",
+    "Received",
+    "Refused",
+    "Report",
+    "Stop",
+    "Ticked",
+    "Wake",
+    "Write",
+    "WriteFailed",
+    "WriterReady",
+)
+
+# Inputs: what happened.
+
+
+@final
+class Offered(msgspec.Struct, frozen=True):
+    """The stream has an envelope for this session."""
+
+    envelope: Envelope
+
+
+@final
+class Received(msgspec.Struct, frozen=True):
+    """The client sent a message."""
+
+    text: str | bytes
+    now: float
+
+
+@final
+class Consumed(msgspec.Struct, frozen=True):
+    """The handler took a message out of the inbox."""
+
+
+@final
+class Refused(msgspec.Struct, frozen=True):
+    """The application cannot serve a message, or its work failed."""
+
+    error: ErrorFrame
+    now: float
+
+
+@final
+class WriterReady(msgspec.Struct, frozen=True):
+    """Nothing is being written: the last write, if any, is done."""
+
+    now: float
+
+
+@final
+class WriteFailed(msgspec.Struct, frozen=True):
+    """The last text could not be written, although the peer may still be there."""
+
+    now: float
+
+
+@final
+class Ticked(msgspec.Struct, frozen=True):
+    """Time has passed."""
+
+    now: float
+
+
+@final
+class Ended(msgspec.Struct, frozen=True):
+    """The session is over for a reason of ours."""
+
+    code: CloseCode
+    now: float
+    retry_after_ms: int | None = None
+
+
+@final
+class PeerGone(msgspec.Struct, frozen=True):
+    """The client or the network ended the connection."""
+
+    code: int
+
+
+@final
+class Finished(msgspec.Struct, frozen=True):
+    """The shell has closed the transport."""
+
+
+Input: TypeAlias = (
+    Offered | Received | Consumed | Refused | WriterReady | WriteFailed | Ticked | Ended | PeerGone | Finished
+)
+"""What a session core takes."""
+
+
+# Effects: what the shell does.
+
+
+@final
+class Wake(msgspec.Struct, frozen=True):
+    """Something waits to be written."""
+
+
+@final
+class Write(msgspec.Struct, frozen=True):
+    """Write this text, then report ``WriterReady``."""
+
+    text: str
+
+
+@final
+class Deliver(msgspec.Struct, frozen=True):
+    """Put this message into the handler's inbox."""
+
+    message: Message
+
+
+@final
+class Stop(msgspec.Struct, frozen=True):
+    """The session is ending: take it off its stream, end its handler."""
+
+
+@final
+class Close(msgspec.Struct, frozen=True):
+    """Everything is written: send the close frame, then report ``Finished``."""
+
+    code: CloseCode
+    reason: str
+
+
+@final
+class Abort(msgspec.Struct, frozen=True):
+    """Nothing can be written any more: drop the connection."""
+
+
+@final
+class Report(msgspec.Struct, frozen=True):
+    """Tell the operator; ``alarm`` marks a breach that was prevented."""
+
+    what: str
+    error: Exception | None = None
+    alarm: bool = False
+
+
+Effect: TypeAlias = Wake | Write | Deliver | Stop | Close | Abort | Report
+"""What a session core asks for; carried out in the order in which it is given."""
