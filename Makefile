@@ -16,6 +16,8 @@ WORK := .work
 INTERPRETERS = $$($(BIN)/python tools/interpreters.py)
 UNPACKED = $(WORK)/unpacked
 RUN = -n $(WORKERS) -m "not browser and not downstream" $(PYTEST_OPTIONS)
+# The load tests say nothing new on another Python: `make test` has run them once.
+LIGHT = -n $(WORKERS) -m "not browser and not downstream and not load" $(PYTEST_OPTIONS)
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
@@ -123,7 +125,7 @@ test-wheel-one:
 	$(INTERPRETER) -m venv --clear $(ENV)
 	$(ENV)/bin/python $(UPGRADE_PIP)
 	$(ENV)/bin/python -m pip install --quiet "$$(echo $(WORK)/dist/*.whl)[demo]" --group tests
-	cd $(UNPACKED) && $(CURDIR)/$(ENV)/bin/python -m pytest $(RUN)
+	cd $(UNPACKED) && $(CURDIR)/$(ENV)/bin/python -m pytest $(LIGHT)
 
 test-lowest: ENV = $(WORK)/lowest
 test-lowest: .venv/.dev  ## each run-time dependency and extra at its lower bound
@@ -132,7 +134,7 @@ test-lowest: .venv/.dev  ## each run-time dependency and extra at its lower boun
 	$(BIN)/python tools/lowest_bounds.py > $(ENV)/lowest.txt
 	$(ENV)/bin/python -m pip install --quiet --editable '.[demo]' --group tests \
 		--constraint $(ENV)/lowest.txt --only-binary msgspec
-	$(ENV)/bin/python -m pytest $(RUN)
+	$(ENV)/bin/python -m pytest $(LIGHT)
 
 test-no-extras: ENV = $(WORK)/no-extras
 test-no-extras: .venv/.dev  ## the core with its three dependencies and no framework
@@ -140,7 +142,7 @@ test-no-extras: .venv/.dev  ## the core with its three dependencies and no frame
 	$(ENV)/bin/python $(UPGRADE_PIP)
 	$(ENV)/bin/python -m pip install --quiet --editable . --group unit
 	$(ENV)/bin/python -W error -c 'import ws_isolation'
-	$(ENV)/bin/python -m pytest $(RUN) $$($(BIN)/python -m tests.selection)
+	$(ENV)/bin/python -m pytest $(LIGHT) $$($(BIN)/python -m tests.selection)
 
 clean:  ## remove what these commands made
 	rm -rf .venv $(WORK) dist docs/_build .coverage .coverage.* htmlcov \

@@ -134,7 +134,7 @@ async def _round(port: int, wanted: argparse.Namespace, *, stalled: bool) -> flo
         asyncio.create_task(_listen(port, f"user-{n}", wanted.events, latencies, faults)) for n in range(wanted.users)
     ]
     await asyncio.sleep(1.0)  # a measurement: every client has its welcome before the clock starts
-    body = {"users": wanted.users, "events": wanted.events, "rate": wanted.rate, "stalled": stalled}
+    body: dict[str, object] = {"users": wanted.users, "events": wanted.events, "rate": wanted.rate, "stalled": stalled}
     outcome = await _post(port, body)
     await asyncio.wait_for(asyncio.gather(*listeners), 60)
     if raw is not None:

@@ -6,8 +6,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Generator
+from typing import NoReturn
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from ws_isolation import errors
 from ws_isolation.oplog import report
@@ -69,6 +72,54 @@ def test_hostile_fields(caplog: pytest.LogCaptureFixture) -> None:
     assert line.isprintable()
     assert len(line) < 500
     assert "Unprintable" in line
+
+
+@pytest.mark.scenario("S48")
+@pytest.mark.requirement("WS-28", "I15")
+@given(value=st.text(max_size=400))
+@example(value="\r\n[forged] level=INFO")
+@example(value="\x1b]0;title\x07")
+@example(value="\u2028\u2029\x85\x0b\x0c\x1c")
+@example(value="\ud800")
+@example(value="\u202e")
+def test_any_text_stays_on_its_line(value: str) -> None:
+    """
+    Whatever a field says, as text or as an object's text, the record is one printable, bounded line.
+    """
+    lines: list[str] = []
+    handler = logging.Handler()
+    handler.emit = lambda record: lines.append(record.getMessage())  # type: ignore[method-assign]  # a list will do
+    logger = logging.getLogger("ws_isolation")
+    logger.addHandler(handler)
+    try:
+        report(logging.ERROR, "x", text=value, error=errors.BadFrameError(value), nested=[value], end="here")
+    finally:
+        logger.removeHandler(handler)
+
+    (line,) = lines
+    assert line.isprintable()
+    assert len(line) < 1_000
+    assert [line] == line.splitlines()
+    assert "end=here" in line
+
+
+class Hostile:
+    """
+    A value that raises at every touch.
+    """
+
+    def _raise(self, *_arguments: object) -> NoReturn:
+        raise LookupError
+
+    __repr__ = __str__ = __bool__ = __len__ = __hash__ = __eq__ = __ne__ = __format__ = __getattr__ = _raise
+
+
+@pytest.mark.requirement("I15")
+def test_value_that_raises_at_every_touch() -> None:
+    """
+    It cannot raise into the caller.
+    """
+    report(logging.ERROR, "x", value=Hostile())
 
 
 def test_cause_with_its_traceback(caplog: pytest.LogCaptureFixture) -> None:

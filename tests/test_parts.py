@@ -247,16 +247,16 @@ async def test_pieces(kind: str) -> None:
         async with here.manager.run("assistant") as run:
             async with run.thought() if kind == "thought" else run.message() as text:
                 text_ids.add(text.id)
-                await text.write("hel")
-                await text.write("lo")
+                await text.write("good")
+                await text.write("bye")
         events = (await here.events())[1:-1]
 
     field, name = ("text", "thought_id") if kind == "thought" else ("delta", "message_id")
-    assert ["hel", "lo", ""] == [event["data"][field] for event in events]
+    assert ["good", "bye", ""] == [event["data"][field] for event in events]
     assert [0, 1, 2] == [event["data"]["index"] for event in events]
     assert text_ids == {event["data"][name] for event in events}
     assert [False, False, True] == ["seq" in event for event in events]
-    assert ("hello", True) == (events[2]["data"]["full_text"], events[2]["data"]["done"])
+    assert ("goodbye", True) == (events[2]["data"]["full_text"], events[2]["data"]["done"])
 
 
 async def test_long_text_is_split_and_the_whole_is_cut() -> None:

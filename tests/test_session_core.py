@@ -10,7 +10,8 @@ import pytest
 
 from tests.cores import START, envelope_of, make_core, one_of_each, stream_of, text, types, written
 from ws_isolation import PlainWire, Settings, closing, errors, events
-from ws_isolation.frames import ErrorFrame, Message
+from ws_isolation.events.envelope import Envelope
+from ws_isolation.frames import ErrorFrame, Frame, Goodbye, Inbound, Message
 from ws_isolation.session_core import TRANSITIONS, SessionCore, State
 from ws_isolation.steps import (
     Abort,
@@ -34,6 +35,7 @@ from ws_isolation.steps import (
 )
 from ws_isolation.stream import Gap, Resumed
 from ws_isolation.testing import make_context
+from ws_isolation.wire import DEFAULT_WIRE, Unservable
 
 PATHS: dict[State, list[Input]] = {
     State.LIVE: [],
@@ -82,6 +84,8 @@ def test_every_pair(state: State, happened: Input) -> None:
         ):
             core.handle(happened)
         assert state is core.state
+        assert (None, START + 25, 0) == (core.code, core.next_deadline(), core.written)
+        assert ["ws.welcome"] == types(written(core))
 
 
 @pytest.mark.parametrize("happened", one_of_each(), ids=lambda happened: type(happened).__name__)
@@ -605,6 +609,138 @@ def test_wire_that_raises(*, closing_already: bool) -> None:
     assert ("normal" if closing_already else "internal_error") == slug_of(core)
     (close,) = core.handle(WriterReady(START))
     assert isinstance(close, Close)
+
+
+class _Raising:
+    """
+    An application's own wire, one of whose calls raises a secret.
+    """
+
+    subprotocol = None
+
+    def __init__(self, raises: str) -> None:
+        self.raises = raises
+
+    def _do(self, what: str) -> None:
+        if what == self.raises:
+            raise BrokenError("canary")
+
+    def event(self, envelope: Envelope, /) -> str | None:
+        """
+        Write an event as the default wire does.
+        """
+        self._do("event")
+        return DEFAULT_WIRE.event(envelope)
+
+    def control(self, frame: Frame, /) -> str | None:
+        """
+        Write goodbye as the default wire does, which is what is left to say.
+        """
+        self._do("goodbye" if isinstance(frame, Goodbye) else "control")
+        return DEFAULT_WIRE.control(frame)
+
+    def read(self, text: str | bytes, limit: int, /) -> Inbound | Unservable:
+        """
+        Read as the default wire does.
+        """
+        self._do("read")
+        return DEFAULT_WIRE.read(text, limit)
+
+
+@pytest.mark.scenario("S56", "S63")
+@pytest.mark.requirement("P2")
+@pytest.mark.parametrize("raises", ["read", "event", "control"])
+def test_what_a_wire_raises_stays_here(raises: str) -> None:
+    """
+    Wherever it raises, the session ends with 4300 and goodbye; the operator gets the error, the client no word of it.
+    """
+    core = make_core(wire=_Raising(raises))
+    effects = list(core.handle(Offered(envelope_of(stream_of()))))
+    effects += core.handle(WriterReady(START))
+    effects += core.handle(WriterReady(START)) if core.state is State.LIVE else ()
+    effects += core.handle(Received(text(type="hello"), START)) if core.state is State.LIVE else ()
+    (report,) = (effect for effect in effects if isinstance(effect, Report))
+    frames = written(core)
+    (close,) = core.handle(WriterReady(START))
+
+    assert "canary" == str(report.error)
+    assert not report.alarm
+    assert ["ws.goodbye"] == types(frames)
+    assert (4300, "7f3a9c21d0") == (frames[0]["code"], frames[0]["incident_id"])
+    assert Close(closing.INTERNAL_ERROR, "internal_error;i=7f3a9c21d0;r=1000") == close
+    assert "canary" not in repr([frames, close])
+
+
+@pytest.mark.requirement("P2")
+def test_goodbye_that_cannot_be_written() -> None:
+    """
+    A wire that cannot even say goodbye leaves the close with its code, and the operator is told once.
+    """
+    core = make_core(wire=_Raising("goodbye"))
+    core.handle(WriterReady(START))
+    core.handle(Ended(closing.FORBIDDEN, START))
+    report, *rest = core.handle(WriterReady(START))
+    (close,) = core.handle(WriterReady(START))
+
+    assert isinstance(report, Report)
+    assert [Wake()] == rest
+    assert isinstance(close, Close)
+    assert closing.FORBIDDEN is close.code
+
+
+@pytest.mark.scenario("S63")
+@pytest.mark.requirement("WS-29")
+@pytest.mark.parametrize(
+    "frame",
+    [
+        "canary",
+        b"canary",
+        text(type="canary.x"),
+        text(type="ws.canary"),
+        text(type="x", user_id="canary"),
+        text(type="x", thread_id="canary"),
+        text(type="x", id="canary"),
+        text(type="x", data="canary"),
+        '{"type":"x","data":{"canary":' + "9" * 40 + "}}",
+        text(type="ws.pong", n="canary"),
+        text(type="ws.ack", seq=1, canary=1),
+        text(type="x", data="canary" * 20_000),
+    ],
+)
+def test_client_learns_the_code_alone(frame: str | bytes) -> None:
+    """
+    Goodbye and reason hold the code, its slug and the incident, and nothing of what was wrong with the frame.
+    """
+    core = make_core()
+    core.handle(WriterReady(START))
+    core.handle(Received(frame, START))
+    (goodbye,) = written(core)
+    (close,) = core.handle(WriterReady(START))
+
+    assert {"type", "code", "slug", "action"} == goodbye.keys()
+    assert isinstance(close, Close)
+    assert goodbye["slug"] == close.reason
+    assert "canary" not in repr([goodbye, close])
+
+
+@pytest.mark.scenario("S57")
+@pytest.mark.parametrize("code", closing.CODES.values(), ids=lambda code: code.slug)
+@pytest.mark.parametrize("retry_after_ms", [None, 0, 2**53])
+def test_reasons_fit(code: closing.CloseCode, retry_after_ms: int | None) -> None:
+    """
+    Each reason is ASCII, fits into a close frame, and says the same as goodbye.
+    """
+    core = make_core()
+    core.handle(Ended(code, START, retry_after_ms))
+    goodbye = written(core)[-1]
+    (close,) = core.handle(WriterReady(START))
+
+    assert isinstance(close, Close)
+    assert len(close.reason.encode("ascii")) <= 123
+    said = [code.slug]
+    said += [f"i={goodbye['incident_id']}"] if "incident_id" in goodbye else []
+    said += [f"r={goodbye['retry_after_ms']}"] if "retry_after_ms" in goodbye else []
+    assert ";".join(said) == close.reason
 
 
 def test_write_failed() -> None:

@@ -35,8 +35,9 @@ from ws_isolation.closing import CloseCode
 from ws_isolation.delivery import ManagerStats
 from ws_isolation.errors import ContextTypeError, IsolationError
 from ws_isolation.factory import FactoryStats
-from ws_isolation.parts import MessageText, Thought, Tool
+from ws_isolation.parts import Tool
 from ws_isolation.testing import FakeClock, RecordingTransport, check_manager, make_context
+from ws_isolation.texts import MessageText, Thought
 
 
 @attrs.frozen

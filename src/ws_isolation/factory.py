@@ -31,7 +31,7 @@ from .errors import ConcurrencyError, ImportTimeError, InvalidStateError, Settin
 from .events.envelope import format_time
 from .ids import new_incident_id, new_uuid7
 from .keys import identity_of
-from .manager import IsolatedManager, StreamManager
+from .manager import IsolatedManager, RunMixin, StreamManager
 from .oplog import report
 from .run import CANCEL_PREFIX
 from .session import Session
@@ -242,6 +242,8 @@ class ManagerFactory:
         if made.context is not genuine:
             msg = "the manager that ManagerFactory(manager=...) made has another context: return the one it was given"
             raise InvalidStateError(msg)
+        if made is not shipped and isinstance(made, RunMixin):
+            made.watch_runs(shipped)
         return made
 
     def self_check(self) -> Report:

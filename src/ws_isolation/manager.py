@@ -18,7 +18,7 @@ from .delivery import Delivery, ManagerStats
 from .errors import ContextExpiredError, ContextIntegrityError, EventTypeError, type_name
 from .events import EVENT_CLASSES, AgentCancelled, AgentError, Event, ToolCompleted
 from .keys import identity_of
-from .run import Run
+from .run import Run, RunWatch
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -101,9 +101,17 @@ class _CanSend(Protocol):
 
 
 class RunMixin:
-    """``run()`` for an implementation of one's own: built on ``context`` and ``send`` alone."""
+    """
+    ``run()`` for an implementation of one's own: built on ``context`` and ``send`` alone.
 
-    __slots__ = ()
+    Around the manager of a factory, a client's ``stop`` finds its runs as well.
+    """
+
+    __slots__ = ("_watch",)
+
+    def watch_runs(self, watch: RunWatch, /) -> None:
+        """Let *watch* know when runs open and end. ``ManagerFactory(manager=...)`` calls it."""
+        object.__setattr__(self, "_watch", watch)  # also on a frozen class
 
     def run(
         self: _CanSend,
@@ -123,6 +131,7 @@ class RunMixin:
             model=model,
             agent_version=agent_version,
             causation_id=causation_id,
+            watch=getattr(self, "_watch", None),
         )
 
 

@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     from .context import UserExecutionContext
     from .delivery import Delivery
 
-__all__ = ("CANCEL_PREFIX", "Run", "Sender")
+__all__ = ("CANCEL_PREFIX", "Run", "RunWatch", "Sender")
 
 _RunState: TypeAlias = Literal["new", "open", "ended"]
 _REASON: Final = re.compile(r"[a-z][a-z0-9_.]{0,63}")

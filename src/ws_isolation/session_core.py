@@ -344,7 +344,8 @@ class SessionCore:
         self._ping_waits = False
         # Stamped when it leaves: it says what this socket was given before it.
         text = self._wire.control(Ping(n, self._seq, self._expires_in_ms(now)))
-        if text is not None and self._enforce_pongs and self.state is State.LIVE:
+        # From the first ping that nothing answered: with a time-out longer than the heartbeat, each ping would move it.
+        if text is not None and self._enforce_pongs and self.state is State.LIVE and self._pong_due is None:
             self._pong_due = now + self._settings.pong_timeout_seconds
         return text
 

@@ -68,6 +68,7 @@ async def cycles(address: str, count: int) -> None:
     await asyncio.gather(*(some() for _ in range(AT_ONCE)))
 
 
+@pytest.mark.load
 @pytest.mark.scenario("S21", "S25", "S38")
 @pytest.mark.requirement("P5", "I11", "WS-12")
 @pytest.mark.timeout(180)  # a thousand handshakes take 10 seconds on an idle machine

@@ -48,7 +48,9 @@ async def received(tab: Client) -> list[tuple[str, int]]:
 @pytest.mark.scenario("S28", "S29")
 @pytest.mark.requirement("P1", "P3", "P5", "WS-16")
 @pytest.mark.timeout(180)  # 60,000 frames take 15 seconds on an idle machine
-@pytest.mark.parametrize(("users", "tabs", "stalls"), [(10, 1, False), (50, 1, False), (200, 3, True)])
+@pytest.mark.parametrize(
+    ("users", "tabs", "stalls"), [(10, 1, False), (50, 1, False), pytest.param(200, 3, True, marks=pytest.mark.load)]
+)
 async def test_each_gets_their_own(users: int, tabs: int, *, stalls: bool) -> None:
     """
     0 foreign, 0 missing, order kept, also beside a reader that stalls: that one is cut with 4213.

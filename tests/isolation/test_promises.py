@@ -12,7 +12,6 @@ import pytest
 
 from tests.cores import envelope_of, stream_of
 from tests.openings import MemoryOpening
-from tests.servers.ways_out import OddError
 from tests.shell import Bench, note, until_over
 from ws_isolation import Handshake, ManagerFactory, Session, Settings, UserExecutionContext
 from ws_isolation.context import is_intact
@@ -24,6 +23,13 @@ from ws_isolation.steps import (
 )
 from ws_isolation.testing import make_context
 from ws_isolation.testing.clock import settle
+
+
+class OddError(BaseException):
+    """
+    What no ``except Exception`` catches.
+    """
+
 
 Handler: TypeAlias = Callable[[Session], Awaitable[None]]
 Serve: TypeAlias = Callable[[MemoryOpening, ManagerFactory, Authenticate, Handler], Awaitable[None]]

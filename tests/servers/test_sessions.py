@@ -11,7 +11,17 @@ from typing import Any
 import pytest
 
 from tests.isolation.stalled import stalled_reader
-from tests.servers.running import IMPLEMENTATIONS, by_token, client, legacy, running, until, until_gone, websocket_app
+from tests.servers.running import (
+    IMPLEMENTATIONS,
+    Client,
+    by_token,
+    client,
+    legacy,
+    running,
+    until,
+    until_gone,
+    websocket_app,
+)
 from ws_isolation import Handshake, ManagerFactory, PlainWire, Session, Settings, UserExecutionContext, events
 from ws_isolation.events import Envelope
 from ws_isolation.testing import make_context
@@ -143,6 +153,39 @@ async def test_one_session_more_than_allowed() -> None:
             await after.until("ws.welcome")
 
     assert rest.ended_with(4029, "connection_limit")
+
+
+@pytest.mark.requirement("WS-14")
+@pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
+@pytest.mark.parametrize("compression", ["deflate", None])
+@pytest.mark.parametrize("pieces", [1, 7])
+async def test_size_of_a_message(implementation: str, compression: str | None, pieces: int) -> None:
+    """
+    Decoded bytes count, however few or many travel: 64 KiB are read, one byte more ends with 4013.
+    """
+
+    async def handler(session: Session) -> None:
+        async for message in session:
+            await session.manager.send(events.Custom(name="test.size", value=len(message.data["t"])))
+
+    async def send(tab: Client, size: int) -> None:
+        frame = '{"type":"x","data":{"t":"%s"}}'
+        text = frame % ("x" * (size - len(frame) + 2))
+        step = len(text) // pieces + 1
+        await tab.connection.send([text[place : place + step] for place in range(0, len(text), step)])
+
+    factory = ManagerFactory()
+    app = websocket_app(factory, handler)
+    async with running(app, implementation=implementation) as address, client(address, compression=compression) as tab:
+        got: list[int] = []
+        for size in (65_535, 65_536):
+            await send(tab, size)
+            got.append((await tab.until("custom"))["data"]["value"] + len('{"type":"x","data":{"t":""}}'))
+        await send(tab, 65_537)
+        rest = await tab.rest()
+
+    assert [65_535, 65_536] == got
+    assert rest.ended_with(4013, "message_too_big")
 
 
 @pytest.mark.requirement("P1")

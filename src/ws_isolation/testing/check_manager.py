@@ -7,14 +7,16 @@ the same checks as the shipped one.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, TypeAlias, cast
 
 from ..context import UserExecutionContext
 from ..delivery import Delivery, ManagerStats
 from ..errors import EventError, InvalidStateError, IsolationError
-from ..events import AgentStarted, AgentThinking, Custom, ToolCompleted
+from ..events import AgentCompleted, AgentStarted, AgentThinking, Custom, ToolCompleted
 from ..manager import IsolatedManager
+from ..run import Run
 from .contexts import make_context
 
 __all__ = ("check_manager",)
@@ -22,6 +24,8 @@ __all__ = ("check_manager",)
 MakeManager: TypeAlias = Callable[[UserExecutionContext], IsolatedManager]
 """Returns the manager under test for a context: ``factory.create_manager``, or a class."""
 
+_Rule: TypeAlias = Callable[[MakeManager], Awaitable[None]]
+"""One rule; its docstring says it."""
 
 _SENDS: Final = 3
 """Events that are sent in a row where their order is looked at."""
@@ -43,9 +47,13 @@ async def check_manager(make: MakeManager, /) -> None:
         try:
             await rule(make)
         except AssertionError as error:
-            text = (rule.__doc__ or rule.__name__).strip()
-            msg = f"check_manager: {text} {error}".strip()
-            raise AssertionError(msg) from error
+            raise _broken(rule, str(error)) from error
+        except Exception as error:
+            raise _broken(rule, f"({type(error).__qualname__}: {error})") from error
+
+
+def _broken(rule: _Rule, what: str) -> AssertionError:
+    return AssertionError(f"check_manager: {rule.__doc__} {what}")
 
 
 def _require(holds: object, what: str) -> None:
@@ -121,11 +129,13 @@ async def _keeps_a_run_legal(make: MakeManager) -> None:
 async def _ends_a_run_once(make: MakeManager) -> None:
     """run() starts and ends exactly once, and says so afterwards."""
     manager = make(make_context())
-    async with manager.run("check") as run:
+    run = manager.run("check")
+    async with run:
         await run.thinking("x")
         async with run.tool("look", {"q": 1}) as tool:
             tool.result = 2
         await run.complete("done")
+    await _must_have_ended(manager, run)
     try:
         await run.thinking("late")
     except InvalidStateError:
@@ -134,16 +144,57 @@ async def _ends_a_run_once(make: MakeManager) -> None:
     raise AssertionError(msg)
 
 
-async def _lets_exceptions_through(make: MakeManager) -> None:
-    """An exception inside a run goes on to the caller."""
+async def _must_have_ended(manager: IsolatedManager, run: Run) -> None:
+    # A run that has begun and ended takes no second start and no second end; any other takes one of them.
+    await _must_refuse(manager, AgentStarted(run_id=run.id, thread_id=run.thread_id, agent_name="again"))
+    await _must_refuse(manager, AgentCompleted(run_id=run.id, thread_id=run.thread_id))
+
+
+async def _pairs_tools_by_id(make: MakeManager) -> None:
+    """Two calls of one tool that overlap are two calls, whichever ends first."""
     manager = make(make_context())
+    for is_first in (True, False):
+        run = manager.run("check")
+        async with run:
+            one, two = run.tool("look"), run.tool("look")
+            async with one, two:
+                await (one if is_first else two).__aexit__(None, None, None)
+        await _must_have_ended(manager, run)
+
+
+async def _lets_exceptions_through(make: MakeManager) -> None:
+    """An exception inside a run ends it and goes on to the caller."""
+    manager = make(make_context())
+    run = manager.run("check")
     try:
-        async with manager.run("check"):
+        async with run:
             raise _DeliberateError  # noqa: TRY301  # how it comes out of the scope is the rule
     except _DeliberateError:
+        await _must_have_ended(manager, run)
         return
     msg = "(it was swallowed)"
     raise AssertionError(msg)
+
+
+async def _lets_cancellations_through(make: MakeManager) -> None:
+    """A cancellation inside a run ends it and goes on to the task."""
+    manager = make(make_context())
+    run = manager.run("check")
+    begun = asyncio.Event()
+
+    async def agent() -> None:
+        async with run:
+            begun.set()
+            await asyncio.Event().wait()
+
+    task = asyncio.create_task(agent())
+    begins = asyncio.create_task(begun.wait())
+    await asyncio.wait({task, begins}, return_when=asyncio.FIRST_COMPLETED)
+    begins.cancel()
+    task.cancel()
+    await asyncio.wait({task})
+    _require(task.cancelled(), "(it was swallowed)")
+    await _must_have_ended(manager, run)
 
 
 async def _keeps_thread_and_mints_runs(make: MakeManager) -> None:
@@ -158,23 +209,36 @@ async def _keeps_thread_and_mints_runs(make: MakeManager) -> None:
 
 async def _keeps_identities_apart(make: MakeManager) -> None:
     """Two identities do not share a stream, whatever their ids look like."""
-    a = make(make_context("b", tenant_id="a"))
-    b = make(make_context("a:b"))
-    first = await a.send(Custom(name="check.apart", value=1))
-    second = await b.send(Custom(name="check.apart", value=2))
-    third = await a.send(Custom(name="check.apart", value=3))
-    _require(third.seq == first.seq + 1, "(another identity's event took a place)")
-    _require(first.event_id != second.event_id, "(they share an event)")
+    for (tenant, user), (other_tenant, other_user) in _ALIKE:
+        a = make(make_context(user, tenant_id=tenant))
+        b = make(make_context(other_user, tenant_id=other_tenant))
+        first = await a.send(Custom(name="check.apart", value=1))
+        second = await b.send(Custom(name="check.apart", value=2))
+        third = await a.send(Custom(name="check.apart", value=3))
+        which = f"of {(tenant, user)} and {(other_tenant, other_user)}"
+        _require(third.seq == first.seq + 1, f"(another identity's event took a place: {which})")
+        _require(len({first.event_id, second.event_id, third.event_id}) == _SENDS, f"(they share an event: {which})")
+
+
+async def _shares_the_stream_of_one_identity(make: MakeManager) -> None:
+    """Two managers of one identity send into one stream."""
+    first = await make(make_context("alice", thread_id="t-1")).send(Custom(name="check.same", value=1))
+    second = await make(make_context("alice", thread_id="t-2")).send(Custom(name="check.same", value=2))
+    _require(second.seq == first.seq + 1, "(each has a stream of its own)")
 
 
 async def _counts(make: MakeManager) -> None:
-    """stats() counts what this manager has sent."""
-    manager = make(make_context())
-    before = manager.stats()
+    """stats() counts what this manager has sent, and its identity's open runs."""
+    manager, other = make(make_context("alice")), make(make_context("bob"))
+    before, untouched = manager.stats(), other.stats()
+    _require(type(before) is ManagerStats, "(it is no ManagerStats)")
     await manager.send(Custom(name="check.stats", value=1))
-    after = manager.stats()
-    _require(type(after) is ManagerStats, "(it is no ManagerStats)")
-    _require(after.sent == before.sent + 1, "(sent did not rise by one)")
+    await _must_refuse(manager, None)
+    _require(manager.stats().sent == before.sent + 1, "(sent did not rise by one)")
+    async with manager.run("check"):
+        _require(manager.stats().open_runs == before.open_runs + 1, "(open_runs did not rise by one)")
+    _require(manager.stats().open_runs == before.open_runs, "(open_runs did not fall again)")
+    _require(other.stats() == untouched, "(another identity's counts changed)")
 
 
 async def _refuses_what_cannot_be_encoded(make: MakeManager) -> None:
@@ -189,11 +253,24 @@ async def _refuses_what_cannot_be_encoded(make: MakeManager) -> None:
     raise AssertionError(msg)
 
 
+_ALIKE: Final[tuple[tuple[tuple[str | None, str], tuple[str | None, str]], ...]] = (
+    (("a", "b"), (None, "a:b")),
+    (("a:b", "c"), ("a", "b:c")),
+    (("a", "b"), ("b", "a")),
+    (("a", "b"), ("a", "c")),
+    ((None, "a"), ("None", "a")),
+    ((None, "a"), ("a", "a")),
+    ((None, "a"), (None, "A")),
+    ((None, "*"), (None, "a")),
+)
+"""Pairs of identities (tenant, user) that a key joined from ids, or without the tenant, takes for one."""
+
+
 class _DeliberateError(Exception):
     """Raised inside a run, to see it come out."""
 
 
-_RULES: Final[tuple[Callable[[MakeManager], Awaitable[None]], ...]] = (
+_RULES: Final[tuple[_Rule, ...]] = (
     _offers_the_protocol,
     _keeps_its_context,
     _delivers_in_order,
@@ -201,9 +278,12 @@ _RULES: Final[tuple[Callable[[MakeManager], Awaitable[None]], ...]] = (
     _refuses_run_events_without_a_run,
     _keeps_a_run_legal,
     _ends_a_run_once,
+    _pairs_tools_by_id,
     _lets_exceptions_through,
+    _lets_cancellations_through,
     _keeps_thread_and_mints_runs,
     _keeps_identities_apart,
+    _shares_the_stream_of_one_identity,
     _counts,
     _refuses_what_cannot_be_encoded,
 )

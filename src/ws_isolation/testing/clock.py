@@ -60,7 +60,13 @@ class FakeClock:
 
         Args:
             seconds: At least 0; 0 only lets the tasks run.
+
+        Raises:
+            ValueError: It is less. What a timer raises comes out as well.
         """
+        if seconds < 0:
+            msg = f"cannot advance by {seconds} seconds: time does not go back, it must be at least 0"
+            raise ValueError(msg)
         until = self._now + seconds
         await settle()
         while self._heap and self._heap[0][0] <= until:

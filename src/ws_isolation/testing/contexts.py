@@ -7,6 +7,7 @@ from datetime import datetime
 
 from ..context import UserExecutionContext
 from ..frozen import Json
+from ..identifiers import DEFAULT_POLICY, IdPolicy
 
 __all__ = ("make_context",)
 
@@ -21,6 +22,7 @@ def make_context(
     request_id: str | None = None,
     expires_at: datetime | None = None,
     claims: Mapping[str, Json] | None = None,
+    policy: IdPolicy = DEFAULT_POLICY,
 ) -> UserExecutionContext:
     """
     Return a genuine context: the ordinary constructor with ready ids.
@@ -35,4 +37,5 @@ def make_context(
         request_id=request_id,
         expires_at=expires_at,
         claims=claims,
+        policy=policy,
     )

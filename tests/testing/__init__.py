@@ -1,0 +1,3 @@
+"""
+Tests of the help for other people's tests.
+"""
