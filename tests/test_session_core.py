@@ -528,6 +528,20 @@ def test_expiry_with_a_late_tick() -> None:
     assert "token_expired" == slug_of(core)
 
 
+@pytest.mark.requirement("WS-09")
+def test_expiry_on_the_way_out() -> None:
+    """
+    Also where another reason ended the session first, no event is written after the expiry; goodbye is.
+    """
+    core = make_core(expires_in=60.0)
+    written(core)
+    core.handle(Offered(envelope_of(stream_of())))
+    core.handle(Ended(closing.DRAIN, START + 89.9))
+
+    assert ["ws.goodbye"] == types(written(core, START + 90))
+    assert "drain" == slug_of(core)
+
+
 # The last hop.
 
 

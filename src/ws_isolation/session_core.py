@@ -302,10 +302,13 @@ class SessionCore:
     def _writer_ready(self, happened: WriterReady) -> tuple[Effect, ...]:
         now = happened.now
         self._write_due = None
-        if self._expiry_due is not None and now >= self._expiry_due:
-            # The clock's tick may come late; an event after the end of the authority may not come at all.
+        # The clock's tick may come late; an event after the end of the authority may not come at all.
+        expired = self._expiry_due is not None and now >= self._expiry_due
+        if expired and self.state is State.LIVE:
             return self._end(closing.TOKEN_EXPIRED, now=now)
         while (item := self._outbox.take()) is not None:
+            if expired and isinstance(item, Envelope):
+                continue  # on the way out for another reason: what is left to say is goodbye
             if isinstance(item, Envelope) and (breach := self._breach(item)) is not None:
                 return self._break_off(now, breach)
             try:
@@ -439,7 +442,7 @@ class SessionCore:
         self.code = code
         self.state = State.CLOSING
         self._close_due = None if now is None else now + self._settings.close_seconds
-        self._pong_due = self._expiry_due = None
+        self._pong_due = None
         reports = (Report(report, error),) if report else ()
         return (*reports, Stop(), Wake())
 
