@@ -45,7 +45,7 @@ nitpick_ignore_regex = [
     ),
     (r"py:.*", r"(AbstractAsyncContextManager|Request|Self|TracebackType|UnsetType|WebSocket|datetime)"),
     # Names for other types, which Sphinx takes for classes.
-    (r"py:class", r"(.*\.)?(_T|Action|Authenticate|FrozenJson|Handler|Inbound|Json|ManagerWrapper|Start)"),
+    (r"py:class", r"(.*\.)?(_T|Action|Authenticate|FrozenJson|Handler|Inbound|Json|ManagerWrapper|Send|Start)"),
     # Inner classes that a signature or a sentence names in passing.
     (r"py:.*", r"(.*\.)?(Ack|ErrorFrame|GapFrame|Goodbye|Ping|Pong|ResumedFrame|Welcome|seal|shown)"),
     (r"py:.*", r"(.*\.)?(Cursor|Identity|Frame|ErrorFrame|Unservable|Sender|_FakeTimer|_CanSend|MakeManager)"),
