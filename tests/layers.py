@@ -43,7 +43,20 @@ LAYERS: Final[tuple[tuple[str, ...], ...]] = (
     # 5: where streams live
     ("streams",),
     # 6: the asyncio shell
-    ("finishing", "oplog", "stopping", "parts", "texts", "run", "manager", "session", "factory", "serving"),
+    (
+        "finishing",
+        "oplog",
+        "stopping",
+        "parts",
+        "texts",
+        "run",
+        "manager",
+        "session",
+        "clockwork",
+        "runtime",
+        "factory",
+        "serving",
+    ),
     # 7: frameworks, and other people's tests
     ("adapters.*", "testing.*"),
     # 8: programs

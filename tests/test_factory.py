@@ -486,7 +486,7 @@ async def test_stats() -> None:
     work = bob.session.spawn(forever())
     assert [True, True, False] == [bench.factory.begin_handshake() for _ in range(3)]
     bench.factory.end_handshake()
-    bench.factory.count_foreign()
+    bench.factory._runtime.count_foreign()
     bench.factory.count_close(503)
 
     assert (3, 2, 1, 1, 1, {503: 1}) == attrs.astuple(bench.factory.stats())

@@ -139,7 +139,7 @@ async def test_two_users_share_nothing() -> None:
         alice, bob = await user(factory, stack, "alice"), await user(factory, stack, "bob")
         this_test = asyncio.current_task()
 
-        found = shared(alice, bob, [factory, clock, loop, this_test, inspect.currentframe()])
+        found = shared(alice, bob, [factory, factory._runtime, clock, loop, this_test, inspect.currentframe()])
 
     assert [] == [repr(thing)[:200] for thing in found]
 
@@ -153,7 +153,8 @@ async def test_one_user_is_not_reached_from_the_other() -> None:
     factory = ManagerFactory(clock=clock)
     async with factory, AsyncExitStack() as stack:
         alice, bob = await user(factory, stack, "alice-6f1e"), await user(factory, stack, "bob-9c2d")
-        stop = [factory, clock, asyncio.get_running_loop(), asyncio.current_task(), inspect.currentframe(), bob, stack]
+        stop = [factory, factory._runtime, clock, asyncio.get_running_loop(), asyncio.current_task()]
+        stop += [inspect.currentframe(), bob, stack]
 
         texts = [thing for thing in reachable(alice, stop).values() if type(thing) is str]
 

@@ -1,65 +1,53 @@
 """
-The factory: the gate, the streams and the clockwork of one application.
+The factory: the gate of one application, and the door of its sockets.
 
 Rule 1: constructing it is configuration and nothing else; it may stand at
 module level. No task, thread or socket exists before a user does. Rule 2: the
 gate is here: an intact context of exactly the one class, never while a module
-is being imported. Rule 3: a factory belongs to one event loop at a time; it
-starts by its first use there.
+is being imported. Rule 3: no call takes an identity and something to send;
+streams live in the :mod:`ws_isolation.runtime`, which it keeps to itself.
 """
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import sys
-import time
-from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
-from contextlib import asynccontextmanager, suppress
-from datetime import UTC, datetime
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from datetime import datetime
 from types import FrameType, TracebackType
-from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar, final
+from typing import TYPE_CHECKING, Final, TypeAlias, final
 
 import attrs
 
 from . import closing, duplicates
 from ._version import __version__
+from .clockwork import SystemClock
 from .context import UserExecutionContext, require_context
-from .deadlines import Deadlines
-from .delivery import Delivery
-from .errors import ConcurrencyError, ImportTimeError, InvalidStateError, SettingsError, bounded, type_name
-from .events.envelope import format_time
+from .errors import ImportTimeError, InvalidStateError, SettingsError, bounded, type_name
 from .ids import new_incident_id, new_uuid7
 from .keys import identity_of
 from .manager import IsolatedManager, RunMixin, StreamManager
 from .oplog import report
-from .run import CANCEL_PREFIX
+from .runtime import Runtime
 from .session import Session
 from .session_core import SessionCore
 from .settings import Settings
-from .streams import LiveStream, Streams
 from .wire import DEFAULT_WIRE, Wire
 
 if TYPE_CHECKING:
     from typing import Self
 
-    from .events import Event
     from .handshake import Handshake
-    from .keys import Identity
-    from .run import Run
     from .stream import Start
-    from .typing import Clock, Timer, Transport
+    from .typing import Clock, Transport
 
 __all__ = ("FactoryStats", "ManagerFactory", "Report")
-
-_T = TypeVar("_T")
 
 ManagerWrapper: TypeAlias = Callable[[IsolatedManager], IsolatedManager]
 """Makes the application's own manager around the shipped one."""
 
 _IMPORT_FRAMES: Final = frozenset({"<frozen importlib._bootstrap>", "<frozen importlib._bootstrap_external>"})
-_EARLY: Final = 0.001
-"""Seconds: timers may fire that much early by rounding, and still count as due."""
 
 
 @final
@@ -115,21 +103,6 @@ class FactoryStats:
     closes: dict[int, int]
 
 
-class _SystemClock:
-    """The process's own clocks and the running loop's timers."""
-
-    __slots__ = ()
-
-    def monotonic(self) -> float:
-        return time.monotonic()
-
-    def unix(self) -> float:
-        return time.time()
-
-    def call_at(self, when: float, callback: Callable[[], None], /) -> Timer:
-        return asyncio.get_running_loop().call_later(max(0.0, when - time.monotonic()), callback)
-
-
 @final
 class ManagerFactory:
     """
@@ -148,24 +121,7 @@ class ManagerFactory:
         SettingsError: An argument is of the wrong type.
     """
 
-    __slots__ = (
-        "__weakref__",
-        "_clock",
-        "_closes_by_code",
-        "_deadlines",
-        "_draining",
-        "_foreign",
-        "_loop",
-        "_pending",
-        "_sessions",
-        "_settings",
-        "_stopped",
-        "_streams",
-        "_timer",
-        "_timer_at",
-        "_warned_plain",
-        "_wrapper",
-    )
+    __slots__ = ("__weakref__", "_runtime", "_warned_plain", "_wrapper")
 
     def __init__(
         self,
@@ -178,44 +134,24 @@ class ManagerFactory:
             raise SettingsError(f"settings must be a Settings, not {type_name(type(settings))}")
         if manager is not None and not callable(manager):
             raise SettingsError(f"manager must be callable with the shipped manager, not {type_name(type(manager))}")
-        self._settings = Settings() if settings is None else settings
         self._wrapper = manager
-        self._clock: Clock = _SystemClock() if clock is None else clock
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._stopped = False
-        self._foreign = 0
+        self._runtime = Runtime(Settings() if settings is None else settings, SystemClock() if clock is None else clock)
         self._warned_plain = False
-        self._closes_by_code: dict[int, int] = {}
-        self._pending = 0
-        self._reset()
-
-    def _reset(self) -> None:
-        self._streams = Streams()
-        self._sessions: dict[Session, None] = {}
-        self._deadlines: Deadlines[Session | LiveStream] = Deadlines()
-        self._timer: Timer | None = None
-        self._timer_at = float("inf")
-        self._draining = False
 
     @property
     def settings(self) -> Settings:
         """The bounds that it was made with."""
-        return self._settings
+        return self._runtime.settings
 
     @property
     def clock(self) -> Clock:
         """Where its time comes from."""
-        return self._clock
+        return self._runtime.clock
 
     @property
     def is_draining(self) -> bool:
         """Whether it is stopping: new sockets are refused, open ones get 4200."""
-        return self._draining
-
-    @property
-    def grace_seconds(self) -> float:
-        """Seconds that a handler may take to return once its session has ended."""
-        return self._settings.close_seconds
+        return self._runtime.is_draining
 
     def create_manager(self, context: UserExecutionContext, /) -> IsolatedManager:
         """
@@ -235,7 +171,7 @@ class ManagerFactory:
         """
         _refuse_import("create_manager()")
         genuine = require_context(context, caller="create_manager()")
-        shipped = StreamManager(genuine, self)
+        shipped = StreamManager(genuine, self._runtime)
         if self._wrapper is None:
             return shipped
         made = self._wrapper(shipped)
@@ -262,13 +198,14 @@ class ManagerFactory:
 
     def stats(self) -> FactoryStats:
         """Return counts for metrics."""
+        runtime = self._runtime
         return FactoryStats(
-            sessions=len(self._sessions),
-            streams=len(self._streams),
-            work=sum(len(live.work) for live in self._streams.all()),
-            pending=self._pending,
-            foreign=self._foreign,
-            closes=dict(self._closes_by_code),
+            sessions=len(runtime.sessions),
+            streams=len(runtime.streams),
+            work=sum(len(live.work) for live in runtime.streams.all()),
+            pending=runtime.pending,
+            foreign=runtime.foreign,
+            closes=dict(runtime.closes),
         )
 
     async def __aenter__(self) -> Self:
@@ -278,8 +215,7 @@ class ManagerFactory:
         Raises:
             ConcurrencyError: It runs in another loop.
         """
-        self._stopped = False
-        self.require_running("__aenter__()")
+        self._runtime.start("__aenter__()")
         return self
 
     async def __aexit__(
@@ -299,45 +235,7 @@ class ManagerFactory:
         Raises:
             ConcurrencyError: It runs in another loop. Nothing was stopped.
         """
-        if self._loop is None or self._stopped:
-            self._stopped = True
-            return
-        self.require_running("stop()")
-        self._draining = True
-        sessions = tuple(self._sessions)
-        for session in sessions:
-            session.close(closing.DRAIN)
-        await self._within(
-            self._settings.drain_seconds,
-            [asyncio.ensure_future(session.wait_closed()) for session in sessions],
-        )
-        work = [task for live in self._streams.all() for task in live.work]
-        for task in work:
-            task.cancel(CANCEL_PREFIX + "shutdown")
-        await self._within(self._settings.close_seconds, work)
-        if self._timer is not None:
-            self._timer.cancel()
-        self._reset()
-        self._stopped = True
-
-    async def _within(self, seconds: float, tasks: Sequence[asyncio.Future[Any]]) -> None:
-        if not tasks:
-            return
-        over = asyncio.get_running_loop().create_future()
-
-        def time_is_up() -> None:
-            with suppress(asyncio.InvalidStateError):
-                over.set_result(None)
-
-        timer = self._clock.call_at(self._clock.monotonic() + seconds, time_is_up)
-        everything = asyncio.gather(*tasks, return_exceptions=True)
-        either: set[asyncio.Future[Any]] = {everything, over}
-        try:
-            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            timer.cancel()
-        if not everything.done():
-            report(logging.ERROR, "the stop left something open", count=sum(not task.done() for task in tasks))
+        await self._runtime.stop()
 
     @asynccontextmanager
     async def attach(
@@ -369,7 +267,7 @@ class ManagerFactory:
         """
         session = self.open_session(context, transport, wire=wire, start=start, handshake=handshake)
         session.begin()
-        if self._draining:
+        if self._runtime.is_draining:
             session.close(closing.DRAIN)  # stop() knows those that were there when it began
         try:
             yield session
@@ -393,16 +291,17 @@ class ManagerFactory:
         enforce_pongs: bool = False,
     ) -> Session:
         """Put a new session on its identity's stream. For adapters: the caller must serve or leave it."""
-        self.require_running("open_session()")
+        runtime = self._runtime
+        runtime.require_running("open_session()")
         manager = self.create_manager(context)
-        now = self._clock.monotonic()
-        live = self._streams.open(identity_of(context), now)
+        now = runtime.clock.monotonic()
+        live = runtime.streams.open(identity_of(context), now)
         # Synchronous from here: no event can come between the top that welcome names and the subscription.
         core = SessionCore(
             context=context,
             connection_id=new_uuid7(),
             incident_id=new_incident_id(),
-            settings=self._settings,
+            settings=runtime.settings,
             wire=wire,
             top=live.stream.cursor,
             answer=live.stream.answer(start),
@@ -410,31 +309,31 @@ class ManagerFactory:
             expires_in=None if context.expires_at is None else (context.expires_at - self.utc_now()).total_seconds(),
             now=now,
         )
-        session = Session(core=core, transport=transport, live=live, manager=manager, home=self, handshake=handshake)
-        live.subscribe(session)
-        self._sessions[session] = None
+        session = Session(core=core, transport=transport, live=live, manager=manager, home=runtime, handshake=handshake)
+        runtime.add_session(live, session)
         return session
 
     def has_room(self, context: UserExecutionContext, /) -> bool:
         """Tell whether the context's identity may have one more session."""
-        sessions, _ = self.counts(identity_of(context))
-        return sessions < self._settings.sessions_per_identity
+        sessions, _ = self._runtime.counts(identity_of(context))
+        return sessions < self._runtime.settings.sessions_per_identity
 
     def begin_handshake(self) -> bool:
         """Count a socket that is not authenticated yet; False where there is no room or a drain goes on."""
-        self.require_running("serve()")
-        if self._draining or self._pending >= self._settings.pending_handshakes:
+        runtime = self._runtime
+        runtime.require_running("serve()")
+        if runtime.is_draining or runtime.pending >= runtime.settings.pending_handshakes:
             return False
-        self._pending += 1
+        runtime.pending += 1
         return True
 
     def end_handshake(self) -> None:
         """Give the place of ``begin_handshake`` back."""
-        self._pending -= 1
+        self._runtime.pending -= 1
 
     def count_close(self, code: int, /) -> None:
         """Count a refused handshake or an ended session by its code."""
-        self._closes_by_code[code] = self._closes_by_code.get(code, 0) + 1
+        self._runtime.count_close(code)
 
     def warn_plain(self) -> None:
         """Warn, once, that sockets come unencrypted from other machines."""
@@ -446,152 +345,19 @@ class ManagerFactory:
                 "where a proxy ends TLS; Settings.require_tls refuses plain ws",
             )
 
-    # What managers and sessions ask of their factory.
-
     def require_running(self, call: str, /) -> None:
         """
-        Start here, or see that this is where it runs.
+        Start here, or see that this is where it runs. For adapters.
 
         Raises:
             ConcurrencyError: There is no running loop, or another one.
             InvalidStateError: It has stopped.
         """
-        try:
-            loop = asyncio.get_running_loop()
-        except RuntimeError:
-            msg = (
-                f"cannot call {call} outside an event loop: call it in the loop of the application, "
-                "from a thread with asyncio.run_coroutine_threadsafe(manager.send(event), loop)"
-            )
-            raise ConcurrencyError(msg) from None
-        if self._loop is loop:
-            if self._stopped:
-                msg = f"cannot call {call}: the factory has stopped; start it with 'async with factory' or lifespan"
-                raise InvalidStateError(msg)
-            return
-        if self._loop is not None and not self._loop.is_closed() and not self._stopped:
-            msg = (
-                f"cannot call {call} in another event loop than the one the factory runs in: "
-                "use asyncio.run_coroutine_threadsafe(manager.send(event), loop) with the factory's loop"
-            )
-            raise ConcurrencyError(msg)
-        self._reset()
-        self._pending = 0  # those of the old loop will never end; those that outlast a stop will
-        self._loop = loop
-        self._stopped = False
+        self._runtime.require_running(call)
 
     def utc_now(self) -> datetime:
         """Return the time by the factory's clock, aware, in UTC."""
-        return datetime.fromtimestamp(self._clock.unix(), UTC)
-
-    def publish(self, identity: Identity, event: Event, /) -> Delivery:
-        """Append the event to the identity's stream and offer it to its sessions."""
-        now = self._clock.monotonic()
-        live = self._streams.open(identity, now)
-        if not live.scheduled:
-            # Before the append, which may refuse the event: a stream that is new then must not stay for good.
-            self._schedule_stream(live, now + self._settings.stream_seconds)
-        envelope = live.stream.append(
-            event,
-            event_id=new_uuid7(),
-            time=format_time(self.utc_now()),
-            limit=self._settings.event_bytes,
-            owner=identity,
-        )
-        queued, refused = live.publish(envelope, now)
-        return Delivery(envelope.id, envelope.seq, queued, refused)
-
-    def run_opened(self, identity: Identity, run: Run, /) -> None:
-        """Note an open run of the identity, for a client's ``stop``."""
-        self._streams.open(identity, self._clock.monotonic()).runs[run.id] = run
-
-    def run_ended(self, identity: Identity, run: Run, /) -> None:
-        """Forget a run of the identity: this very run, not another of the same id."""
-        live = self._streams.find(identity)
-        if live is not None and live.runs.get(run.id) is run:
-            del live.runs[run.id]
-
-    def counts(self, identity: Identity, /) -> tuple[int, int]:
-        """Return the identity's local sessions and open runs."""
-        live = self._streams.find(identity)
-        return (0, 0) if live is None else (len(live.sessions), len(live.stream.lifecycle.open_runs))
-
-    def start_work(
-        self, live: LiveStream, work: Coroutine[Any, Any, _T], name: str | None, failed: Callable[[str], None], /
-    ) -> asyncio.Task[_T]:
-        """Start work that belongs to the identity, and keep it until it is done."""
-        task = asyncio.get_running_loop().create_task(work, name=name)
-        live.work.add(task)
-
-        def done(finished: asyncio.Task[_T]) -> None:
-            live.work.discard(finished)
-            if not finished.cancelled() and (error := finished.exception()) is not None:
-                incident = new_incident_id()
-                report(logging.ERROR, "spawned work failed", error=error, incident_id=incident)
-                failed(incident)
-
-        task.add_done_callback(done)
-        return task
-
-    def session_ended(self, live: LiveStream, session: Session, /) -> None:
-        """Take this very session off its stream; its work may go on for a while."""
-        now = self._clock.monotonic()
-        self._sessions.pop(session, None)
-        live.unsubscribe(session, now)
-        if session.code is not None:
-            self.count_close(session.code.code)
-        if not live.sessions:
-            wait = min(self._settings.stream_seconds, self._settings.detached_seconds)
-            self._schedule_stream(live, now + wait)
-
-    def count_foreign(self) -> None:
-        """Count an envelope that the last hop held back."""
-        self._foreign += 1
-
-    # The clockwork: one timer for everything.
-
-    def schedule(self, when: float, item: Session | LiveStream, /) -> None:
-        """Look at *item* at *when* at the latest."""
-        self._deadlines.add(when, item)
-        if when < self._timer_at:
-            self._arm(when)
-
-    def _schedule_stream(self, live: LiveStream, when: float) -> None:
-        live.scheduled = True
-        self.schedule(when, live)
-
-    def _arm(self, when: float) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer_at = when
-        self._timer = self._clock.call_at(when, self._tick)
-
-    def _tick(self) -> None:
-        now = self._clock.monotonic() + _EARLY
-        self._timer, self._timer_at = None, float("inf")
-        for item in self._deadlines.due(now):
-            if isinstance(item, Session):
-                item.due(now)
-            else:
-                self._look_at_stream(item, now)
-        following = self._deadlines.next()
-        if following is not None and following < self._timer_at:
-            self._arm(following)
-
-    def _look_at_stream(self, live: LiveStream, now: float) -> None:
-        live.scheduled = False
-        if live.sessions:
-            return  # the end of the last session schedules the next look
-        detached_until = live.detached_at + self._settings.detached_seconds
-        if live.work and now >= detached_until:
-            for task in live.work:
-                task.cancel(CANCEL_PREFIX + "disconnect_policy")
-        idle_until = max(live.touched, live.detached_at) + self._settings.stream_seconds
-        if live.is_idle and now >= idle_until:
-            self._streams.drop(live)
-            return
-        due = [moment for moment in (detached_until, idle_until) if moment > now]
-        self._schedule_stream(live, min(due, default=now + self._settings.stream_seconds))
+        return self._runtime.utc_now()
 
 
 def _refuse_import(call: str) -> None:

@@ -311,6 +311,8 @@ class Session:
 
     def due(self, now: float) -> None:
         """Look at the deadlines. Called by the factory's clockwork."""
+        if now < self._scheduled:
+            return  # an earlier look has been scheduled since, and has scheduled the next
         self._scheduled = float("inf")
         self._feed(Ticked(now))
 

@@ -45,7 +45,7 @@ class LiveStream:
     the last, and not longer.
     """
 
-    __slots__ = ("__weakref__", "detached_at", "runs", "scheduled", "sessions", "stream", "touched", "work")
+    __slots__ = ("__weakref__", "detached_at", "due", "runs", "sessions", "stream", "touched", "work")
 
     def __init__(self, stream: Stream, now: float) -> None:
         self.stream: Stream = stream
@@ -54,7 +54,8 @@ class LiveStream:
         self.work: set[asyncio.Task[Any]] = set()
         self.touched: float = now
         self.detached_at: float = now
-        self.scheduled: bool = False
+        self.due: float = float("inf")
+        """When it is looked at next."""
 
     def subscribe(self, session: Subscriber, /) -> None:
         """Add a session; what is published from now on is offered to it."""

@@ -39,6 +39,27 @@ class CopiesContext(OwnManager):
         return self._context.child()
 
 
+class OneContext(OwnManager):
+    """
+    Answers with the last context of all managers, or with the one before it.
+    """
+
+    def __init__(
+        self, context: UserExecutionContext, streams: Streams, *, seen: list[UserExecutionContext], place: int
+    ) -> None:
+        super().__init__(context, streams)
+        self.seen = seen
+        self.place = place
+        seen.append(context)
+
+    @property
+    def context(self) -> UserExecutionContext:
+        """
+        The context of another manager.
+        """
+        return self.seen[self.place :][0]
+
+
 class ReturnsTrue(OwnManager):
     """
     Says that all went well.
@@ -62,6 +83,19 @@ class RepeatsIds(OwnManager):
         Append *event* and answer with a fixed id.
         """
         return Delivery("same", super().append(event).seq, 0)
+
+
+class IdsByPlace(OwnManager):
+    """
+    Takes the place in the stream for an id, so that two users' events have the same.
+    """
+
+    def append(self, event: Event) -> Delivery:
+        """
+        Append *event* and answer with its place as its id.
+        """
+        seq = super().append(event).seq
+        return Delivery(str(seq), seq, 0)
 
 
 class SkipsPlaces(OwnManager):

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from ws_isolation import ManagerFactory, UserExecutionContext, errors
+from ws_isolation import IdPolicy, ManagerFactory, UserExecutionContext, errors
 from ws_isolation.testing import make_context
 
 
@@ -40,6 +40,8 @@ def test_everything_is_handed_on() -> None:
     assert ("bob", "acme", None) == (context.user_id, context.tenant_id, context.thread_id)
     assert ("r", "q", expires_at) == (context.run_id, context.request_id, context.expires_at)
     assert {"roles": ("admin",)} == dict(context.claims)
+    with pytest.raises(errors.InvalidContextError, match="user_id"):
+        make_context("alice", policy=IdPolicy(placeholders=frozenset({"alice"})))
 
 
 def test_same_arguments() -> None:

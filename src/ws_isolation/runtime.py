@@ -1,0 +1,285 @@
+"""
+What a factory has while it runs in an event loop: streams, sessions, work, deadlines.
+
+Internal, and never handed out: whoever holds it could name any identity.
+Managers and sessions hold it for their own; the factory decides who gets one.
+
+Rule 1: it belongs to one event loop at a time, and starts by its first use
+there. Rule 2: it keeps a stream only as long as there is a reason to.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine, Iterable
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, TypeVar, final
+
+from . import closing
+from .clockwork import Clockwork
+from .delivery import Delivery
+from .errors import ConcurrencyError, InvalidStateError
+from .events.envelope import format_time
+from .ids import new_incident_id, new_uuid7
+from .oplog import report
+from .run import CANCEL_PREFIX
+from .session import Session
+from .streams import LiveStream, Streams
+
+if TYPE_CHECKING:
+    from .events import Event
+    from .keys import Identity
+    from .run import Run
+    from .settings import Settings
+    from .typing import Clock
+
+__all__ = ("Runtime",)
+
+_T = TypeVar("_T")
+
+
+@final
+class Runtime:
+    """
+    Where the streams of one factory live. Lives as long as the factory; what it holds, from start to stop.
+
+    Args:
+        settings: The factory's bounds.
+        clock: Where time comes from.
+
+    Attributes:
+        is_draining: Whether it is stopping.
+        streams: Of all identities.
+        sessions: Open ones, in the order in which they came.
+        pending: Handshakes that are not authenticated yet.
+        foreign: Envelopes that the last hop held back.
+        closes: Ended handshakes and sessions by close code or HTTP status.
+    """
+
+    __slots__ = (
+        "_clockwork",
+        "_loop",
+        "_stopped",
+        "clock",
+        "closes",
+        "foreign",
+        "is_draining",
+        "pending",
+        "sessions",
+        "settings",
+        "streams",
+    )
+
+    def __init__(self, settings: Settings, clock: Clock) -> None:
+        self.settings: Settings = settings
+        self.clock: Clock = clock
+        self.pending: int = 0
+        self.foreign: int = 0
+        self.closes: dict[int, int] = {}
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stopped = False
+        self._clear()
+
+    def _clear(self) -> None:
+        self.streams: Streams = Streams()
+        self.sessions: dict[Session, None] = {}
+        self.is_draining: bool = False
+        self._clockwork: Clockwork[Session | LiveStream] = Clockwork(self.clock, self._look)
+
+    @property
+    def grace_seconds(self) -> float:
+        """Seconds that a handler may take to return once its session has ended."""
+        return self.settings.close_seconds
+
+    def start(self, call: str, /) -> None:
+        """Start in the running loop, also after a stop; raises as ``require_running``."""
+        self._stopped = False
+        self.require_running(call)
+
+    def require_running(self, call: str, /) -> None:
+        """
+        Start here, or see that this is where it runs.
+
+        Raises:
+            ConcurrencyError: There is no running loop, or another one.
+            InvalidStateError: It has stopped.
+        """
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            msg = (
+                f"cannot call {call} outside an event loop: call it in the loop of the application, "
+                "from a thread with asyncio.run_coroutine_threadsafe(manager.send(event), loop)"
+            )
+            raise ConcurrencyError(msg) from None
+        if self._loop is loop:
+            if self._stopped:
+                msg = f"cannot call {call}: the factory has stopped; start it with 'async with factory' or lifespan"
+                raise InvalidStateError(msg)
+            return
+        if self._loop is not None and not self._loop.is_closed() and not self._stopped:
+            msg = (
+                f"cannot call {call} in another event loop than the one the factory runs in: "
+                "use asyncio.run_coroutine_threadsafe(manager.send(event), loop) with the factory's loop"
+            )
+            raise ConcurrencyError(msg)
+        self._clear()
+        self.pending = 0  # those of the old loop will never end; those that outlast a stop will
+        self._loop = loop
+        self._stopped = False
+
+    async def stop(self) -> None:
+        """Same as ``ManagerFactory.stop()``."""
+        if self._loop is None or self._stopped:
+            self._stopped = True
+            return
+        self.require_running("stop()")
+        self.is_draining = True
+        sessions = tuple(self.sessions)
+        for session in sessions:
+            session.close(closing.DRAIN)
+        await self._within(self.settings.drain_seconds, [session.wait_closed() for session in sessions])
+        work = [task for live in self.streams.all() for task in live.work]
+        for task in work:
+            task.cancel(CANCEL_PREFIX + "shutdown")
+        await self._within(self.settings.close_seconds, work)
+        self._clockwork.stop()
+        self._clear()
+        self._stopped = True
+
+    async def _within(self, seconds: float, all_of: Iterable[Coroutine[Any, Any, Any] | asyncio.Task[Any]]) -> None:
+        tasks = [asyncio.ensure_future(one) for one in all_of]
+        if not tasks:
+            return
+        over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        def time_is_up() -> None:
+            with suppress(asyncio.InvalidStateError):
+                over.set_result(None)
+
+        timer = self.clock.call_at(self.clock.monotonic() + seconds, time_is_up)
+        everything = asyncio.gather(*tasks, return_exceptions=True)
+        either: set[asyncio.Future[Any]] = {everything, over}
+        try:
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            timer.cancel()
+            left = sum(not task.done() for task in tasks)
+            everything.cancel()
+        if left:
+            report(logging.ERROR, "the stop left something open", count=left)
+
+    # What managers ask for.
+
+    def utc_now(self) -> datetime:
+        """Return the time by the factory's clock, aware, in UTC."""
+        return datetime.fromtimestamp(self.clock.unix(), UTC)
+
+    def publish(self, identity: Identity, event: Event, /) -> Delivery:
+        """Append the event to the identity's stream and offer it to its sessions."""
+        now = self.clock.monotonic()
+        live = self.streams.open(identity, now)
+        # Before the append, which may refuse the event: a stream that is new then must not stay for good.
+        self._look_at(live, now + self.settings.stream_seconds)
+        envelope = live.stream.append(
+            event,
+            event_id=new_uuid7(),
+            time=format_time(self.utc_now()),
+            limit=self.settings.event_bytes,
+            owner=identity,
+        )
+        queued, refused = live.publish(envelope, now)
+        return Delivery(envelope.id, envelope.seq, queued, refused)
+
+    def run_opened(self, identity: Identity, run: Run, /) -> None:
+        """Note an open run of the identity, for a client's ``stop``."""
+        self.streams.open(identity, self.clock.monotonic()).runs[run.id] = run
+
+    def run_ended(self, identity: Identity, run: Run, /) -> None:
+        """Forget a run of the identity: this very run, not another of the same id."""
+        live = self.streams.find(identity)
+        if live is not None and live.runs.get(run.id) is run:
+            del live.runs[run.id]
+
+    def counts(self, identity: Identity, /) -> tuple[int, int]:
+        """Return the identity's local sessions and open runs."""
+        live = self.streams.find(identity)
+        return (0, 0) if live is None else (len(live.sessions), len(live.stream.lifecycle.open_runs))
+
+    # What sessions ask for.
+
+    def add_session(self, live: LiveStream, session: Session, /) -> None:
+        """Put a session on its identity's stream."""
+        live.subscribe(session)
+        self.sessions[session] = None
+
+    def session_ended(self, live: LiveStream, session: Session, /) -> None:
+        """Take this very session off its stream; its work may go on for a while."""
+        now = self.clock.monotonic()
+        self.sessions.pop(session, None)
+        live.unsubscribe(session, now)
+        if session.code is not None:
+            self.count_close(session.code.code)
+        if not live.sessions:
+            self._look_at(live, now + min(self.settings.stream_seconds, self.settings.detached_seconds))
+
+    def start_work(
+        self, live: LiveStream, work: Coroutine[Any, Any, _T], name: str | None, failed: Callable[[str], None], /
+    ) -> asyncio.Task[_T]:
+        """Start work that belongs to the identity, and keep it until it is done."""
+        task = asyncio.get_running_loop().create_task(work, name=name)
+        live.work.add(task)
+
+        def done(finished: asyncio.Task[_T]) -> None:
+            live.work.discard(finished)
+            if not finished.cancelled() and (error := finished.exception()) is not None:
+                incident = new_incident_id()
+                report(logging.ERROR, "spawned work failed", error=error, incident_id=incident)
+                failed(incident)
+
+        task.add_done_callback(done)
+        return task
+
+    def schedule(self, when: float, session: Session, /) -> None:
+        """Look at *session* at *when* at the latest."""
+        self._clockwork.schedule(when, session)
+
+    def count_close(self, code: int, /) -> None:
+        """Count a refused handshake or an ended session by its code."""
+        self.closes[code] = self.closes.get(code, 0) + 1
+
+    def count_foreign(self) -> None:
+        """Count an envelope that the last hop held back."""
+        self.foreign += 1
+
+    # What is due.
+
+    def _look_at(self, live: LiveStream, when: float) -> None:
+        if when < live.due:
+            live.due = when
+            self._clockwork.schedule(when, live)
+
+    def _look(self, item: Session | LiveStream, now: float) -> None:
+        if isinstance(item, Session):
+            item.due(now)
+        else:
+            self._look_at_stream(item, now)
+
+    def _look_at_stream(self, live: LiveStream, now: float) -> None:
+        if now < live.due:
+            return  # an earlier look has been scheduled since, and has scheduled the next
+        live.due = float("inf")
+        if live.sessions:
+            return  # the end of the last session schedules the next look
+        detached_until = live.detached_at + self.settings.detached_seconds
+        if live.work and now >= detached_until:
+            for task in live.work:
+                task.cancel(CANCEL_PREFIX + "disconnect_policy")
+        idle_until = max(live.touched, live.detached_at) + self.settings.stream_seconds
+        if live.is_idle and now >= idle_until:
+            self.streams.drop(live)
+            return
+        following = [moment for moment in (detached_until, idle_until) if moment > now]
+        self._look_at(live, min(following, default=now + self.settings.stream_seconds))
