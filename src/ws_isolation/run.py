@@ -207,7 +207,6 @@ class Run:
             it and nobody else: the code after the block goes on.
         """
         self._stopping.leave()
-        swallows = False
         try:
             leaving = self._leave(error)
             # A coroutine that is being closed can wait for nothing, so not for another task.

@@ -178,8 +178,9 @@ def _object(text: str | bytes, limit: int) -> dict[str, object]:
         raise MessageTooBigError(msg)
     try:
         value = _decode(text)
-    except (ValueError, RecursionError) as error:
-        # UnicodeError and msgspec's own errors are ValueErrors; deep nesting raises RecursionError.
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        # UnicodeError is a ValueError; msgspec's own errors are one in newer releases only. Deep nesting raises
+        # RecursionError.
         msg = f"no JSON: {type(error).__name__}"
         raise BadFrameError(msg) from None
     if type(value) is not dict:
