@@ -26,7 +26,6 @@ EXTRA: Final = frozenset(
         "pydantic",
         "rich",
         "starlette",
-        "sybil",
         "uvicorn",
         "websockets",
     }
