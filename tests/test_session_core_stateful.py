@@ -251,11 +251,11 @@ class CoreMachine(RuleBasedStateMachine):
         assert (self.core.next_deadline() is None) == (self.core.state is State.CLOSED)
 
 
-def run(machine: type[CoreMachine], **options: Any) -> None:
+def run(machine: type[CoreMachine], *, max_examples: int = 150, **options: Any) -> None:
     """
     Run a machine: the core's, or that of a broken variant.
     """
-    budget = hypothesis_settings(max_examples=150, stateful_step_count=30, **options)
+    budget = hypothesis_settings(max_examples=max_examples, stateful_step_count=30, **options)
     run_state_machine_as_test(machine, settings=budget)
 
 
@@ -349,5 +349,13 @@ def test_broken_variant_is_caught(machine: type[CoreMachine], symptom: str) -> N
     """
     Without the owner check, the memory of the first end or the outbox's bound, the machine goes red for that reason.
     """
+    # A search stops at its first find, so a generous budget costs nothing; one schedule in fifty finds the rarest.
     with pytest.raises(AssertionError, match=symptom):
-        run(machine, phases=[Phase.generate], database=None, print_blob=False, report_multiple_bugs=False)
+        run(
+            machine,
+            max_examples=5_000,
+            phases=[Phase.generate],
+            database=None,
+            print_blob=False,
+            report_multiple_bugs=False,
+        )

@@ -360,4 +360,4 @@ def test_broken_variant_is_caught(what: str, symptom: str) -> None:
     with pytest.MonkeyPatch.context() as patch:
         _break(patch, what)
         with pytest.raises(AssertionError, match=symptom):
-            run(max_examples=500, phases=[Phase.generate], database=None, print_blob=False, report_multiple_bugs=False)
+            run(max_examples=5_000, phases=[Phase.generate], database=None, print_blob=False, report_multiple_bugs=False)
