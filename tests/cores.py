@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import msgspec
 
+from tests.logs import put
 from tests.shell import note
 from ws_isolation import Settings, UserExecutionContext
 from ws_isolation.closing import NORMAL
@@ -21,6 +22,7 @@ from ws_isolation.steps import (
     Ended,
     Finished,
     Input,
+    Missed,
     Offered,
     PeerGone,
     Received,
@@ -49,7 +51,7 @@ def envelope_of(stream: Stream, value: object = 1) -> Envelope:
     """
     Append an event to *stream*.
     """
-    return stream.append(note(value), event_id=f"{stream.seq + 1:036d}", time="2026-11-22T21:09:00Z", limit=10**6)
+    return put(stream, note(value), limit=10**6)
 
 
 def make_core(
@@ -113,6 +115,7 @@ def one_of_each(now: float = START) -> list[Input]:
     """
     return [
         Offered(envelope_of(stream_of())),
+        Missed(Gap("divergence", stream_of().cursor)),
         Received(text(type="hello"), now),
         Consumed(),
         Refused(ErrorFrame(slug="unknown_type"), now),

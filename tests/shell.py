@@ -71,7 +71,7 @@ class Bench:
         Serve a new session, and give it some turns of the loop: enough to begin where None.
         """
         recording = RecordingTransport()
-        session = self.factory.open_session(
+        session = await self.factory.open_session(
             make_context(user) if isinstance(user, str) else user,
             recording if transport is None else transport,
             wire=wire,

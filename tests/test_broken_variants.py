@@ -11,6 +11,7 @@ import attrs
 import pytest
 
 from tests.cores import START, envelope_of, make_core, stream_of, text, types, written
+from tests.logs import NoReader
 from ws_isolation import Settings, closing
 from ws_isolation.errors import OwnerMismatchError
 from ws_isolation.events.envelope import Envelope
@@ -29,6 +30,7 @@ from ws_isolation.steps import (
     WriteFailed,
     WriterReady,
 )
+from ws_isolation.stream import Gap
 from ws_isolation.streams import LiveStream
 
 Wrap: TypeAlias = Callable[[SessionCore], SessionCore]
@@ -417,7 +419,7 @@ class Listens(Protocol):
         """
         ...
 
-    def publish(self, envelope: Envelope, now: float, /) -> tuple[int, int]:
+    def offer(self, envelope: Envelope, /) -> tuple[int, int]:
         """
         Offer an envelope to all.
         """
@@ -439,6 +441,12 @@ class Tab:
         """
         self.got.append(envelope.id)
         return True
+
+    def missed(self, gap: Gap, /) -> None:
+        """
+        Fail: nothing is missed here.
+        """
+        raise AssertionError(gap)
 
 
 class ByEquality:
@@ -462,7 +470,7 @@ class ByEquality:
         if session in self.sessions:
             self.sessions.remove(session)
 
-    def publish(self, envelope: Envelope, _now: float, /) -> tuple[int, int]:
+    def offer(self, envelope: Envelope, /) -> tuple[int, int]:
         """
         Offer an envelope to all.
         """
@@ -500,7 +508,7 @@ def library_stream() -> Listens:
     """
     Return the library's own.
     """
-    return LiveStream(stream_of(), START)
+    return LiveStream(stream_of().identity, START, NoReader())
 
 
 @attrs.define
@@ -530,14 +538,14 @@ def check_leaving(make: Callable[[], Listens]) -> None:
         listens.subscribe(tab)
     for _ in range(2):
         listens.unsubscribe(second, START)
-    assert 2 == listens.publish(envelope_of(stream), START)[0], "another one left as well"
+    assert 2 == listens.offer(envelope_of(stream))[0], "another one left as well"
     assert [1, 0, 1] == [len(tab.got) for tab in (first, second, third)], "the wrong one left"
 
     during = make()
     breaking, behind = LeavesOnFirst("alice", listens=during), Tab("alice")
     during.subscribe(breaking)
     during.subscribe(behind)
-    during.publish(envelope_of(stream), START)
+    during.offer(envelope_of(stream))
     assert 1 == len(behind.got), "the one behind it missed an event"
 
 

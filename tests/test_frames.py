@@ -20,7 +20,7 @@ from ws_isolation.frames import (
     ResumedFrame,
     Welcome,
 )
-from ws_isolation.stream import NIL_ID, Cursor, Gap, Resumed
+from ws_isolation.stream import NIL_ID, Cursor, Gap
 
 CURSOR = Cursor("q3J8", 41, NIL_ID)
 WIRE_CURSOR = f'{{"epoch":"q3J8","seq":41,"id":"{NIL_ID}"}}'
@@ -32,9 +32,10 @@ WELCOME = Welcome(
     pong_timeout_ms=8_000,
     message_bytes=65_536,
     event_bytes=65_536,
+    replay_events=300,
     expires_in_ms=900_000,
 )
-_LIMITS = '"limits":{"message_bytes":65536,"event_bytes":65536,"replay_events":0}'
+_LIMITS = '"limits":{"message_bytes":65536,"event_bytes":65536,"replay_events":300}'
 _BEATS = '"heartbeat_ms":25000,"pong_timeout_ms":8000'
 
 
@@ -54,7 +55,7 @@ _BEATS = '"heartbeat_ms":25000,"pong_timeout_ms":8000'
             msgspec.structs.replace(WELCOME, thread_id=None, expires_in_ms=None),
             f'{{"type":"ws.welcome","v":"1.0","connection_id":"c1","cursor":{WIRE_CURSOR},{_BEATS},{_LIMITS}}}',
         ),
-        (ResumedFrame(Resumed(CURSOR, 0)), f'{{"type":"ws.resumed","cursor":{WIRE_CURSOR},"count":0}}'),
+        (ResumedFrame(CURSOR, 0), f'{{"type":"ws.resumed","cursor":{WIRE_CURSOR},"count":0}}'),
         (
             GapFrame(Gap("trimmed", CURSOR, 12, 41)),
             f'{{"type":"ws.gap","reason":"trimmed","cursor":{WIRE_CURSOR},"from_seq":12,"to_seq":41}}',

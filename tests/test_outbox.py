@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.logs import put
 from tests.shell import note
 from ws_isolation.events.envelope import Envelope
 from ws_isolation.frames import Ping
@@ -24,7 +25,7 @@ def envelope(size: int = 0) -> Envelope:
     Return an envelope with *size* bytes of padding.
     """
     stream = Stream(identity_of(make_context()), "epoch")
-    return stream.append(note("x" * size), event_id="e", time="2026-11-22T21:09:00Z", limit=10**6)
+    return put(stream, note("x" * size), limit=10**6)
 
 
 @pytest.mark.requirement("P5", "WS-16")

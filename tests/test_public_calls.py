@@ -154,7 +154,7 @@ SESSION: Final[dict[str, Use]] = {
     "close": lambda session: session.close(closing.NORMAL),
     "wait_closed": lambda session: session.wait_closed(),
 }
-GUARD: Final = frozenset({"begin", "due", "end_by", "leave", "offer", "serve"})
+GUARD: Final = frozenset({"begin", "due", "end_by", "leave", "missed", "offer", "serve"})
 """The guard's own, not for handlers; ``offer`` has the last hop's tests."""
 
 

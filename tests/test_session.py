@@ -11,6 +11,7 @@ import weakref
 
 import pytest
 
+from tests.logs import put
 from tests.shell import Bench, note, until_over
 from ws_isolation import Session, Settings, closing, errors
 from ws_isolation.keys import identity_of
@@ -291,9 +292,7 @@ async def test_foreign_envelope(caplog: pytest.LogCaptureFixture) -> None:
     """
     bench = Bench.new()
     served = await bench.serve()
-    foreign = Stream(identity_of(make_context("mallory")), "epoch").append(
-        note("canary"), event_id="f" * 36, time="2026-11-22T21:09:00Z", limit=65_536
-    )
+    foreign = put(Stream(identity_of(make_context("mallory")), "epoch"), note("canary"), "f" * 36)
     served.session.offer(foreign)
     await bench.manager().send(note("own"))
     await served.over()

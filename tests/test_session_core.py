@@ -9,6 +9,7 @@ from typing import Any, cast
 import pytest
 
 from tests.cores import START, envelope_of, make_core, one_of_each, stream_of, text, types, written
+from tests.logs import put
 from ws_isolation import PlainWire, Settings, closing, errors, events
 from ws_isolation.events.envelope import Envelope
 from ws_isolation.frames import ErrorFrame, Frame, Goodbye, Inbound, Message
@@ -132,7 +133,7 @@ def test_welcome_comes_first() -> None:
     """
     stream = stream_of()
     envelope_of(stream)
-    core = make_core(stream=stream, answer=Resumed(stream.cursor, 0))
+    core = make_core(stream=stream, answer=Resumed(stream.cursor))
     for n in range(2):
         assert (Wake(),) == core.handle(Offered(envelope_of(stream, n)))
     frames = written(core)
@@ -153,7 +154,7 @@ def test_welcome_tells_the_settings() -> None:
     (welcome,) = written(make_core(settings=settings, context=make_context(thread_id=None), expires_in=12.3456))
 
     assert (20_000, 5_000, 12_346) == (welcome["heartbeat_ms"], welcome["pong_timeout_ms"], welcome["expires_in_ms"])
-    assert {"message_bytes": 2_048, "event_bytes": 4_096, "replay_events": 0} == welcome["limits"]
+    assert {"message_bytes": 2_048, "event_bytes": 4_096, "replay_events": 300} == welcome["limits"]
     assert "thread_id" not in welcome
     (expired,) = written(make_core(expires_in=-5.0))
     assert 0 == expired["expires_in_ms"]
@@ -238,8 +239,9 @@ def test_goodbye_has_a_deadline() -> None:
     assert Abort() == abort
 
     full = make_core(settings=Settings(outbox_events=8))
+    stream = stream_of()
     for n in range(9):
-        full.handle(Offered(envelope_of(stream_of(), n)))
+        full.handle(Offered(envelope_of(stream, n)))
     assert (State.CLOSING, 0.0) == (full.state, full.next_deadline())
     assert () == full.handle(Ticked(START))
     assert START + 2.0 == full.next_deadline()
@@ -260,12 +262,13 @@ def test_outbox_bounds(settings: Settings, fits: int) -> None:
     """
     An event over the bound in events or bytes ends the session with 4213; nothing that waited goes out.
     """
+    stream = stream_of()
     core = make_core(settings=settings)
     waiting = core.waiting
     for _ in range(fits):
-        assert (Wake(),) == core.handle(Offered(envelope_of(stream_of(), "x" * 700)))
+        assert (Wake(),) == core.handle(Offered(envelope_of(stream, "x" * 700)))
         waiting = core.waiting
-    report, *rest = core.handle(Offered(envelope_of(stream_of(), "x" * 700)))
+    report, *rest = core.handle(Offered(envelope_of(stream, "x" * 700)))
 
     assert fits == waiting[0] <= settings.outbox_events
     assert waiting[1] <= settings.outbox_bytes
@@ -403,7 +406,7 @@ def test_ping_counts_durable_events() -> None:
         events.AgentStarted(run_id="r", thread_id="t", agent_name="a"),
         events.AgentMessageDelta(run_id="r", thread_id="t", message_id="m", delta="x", index=0),
     ):
-        core.handle(Offered(stream.append(event, event_id="e", time="2026-11-22T21:09:00Z", limit=65_536)))
+        core.handle(Offered(put(stream, event)))
     core.handle(Ticked(START + 25))
 
     assert (1, 2) == (written(core, START + 25)[-1]["seq"], core.written)

@@ -30,6 +30,8 @@ NUMBERS: Final = {
     "drain_seconds": (0.1, 3_600),
     "detached_seconds": (0, 86_400),
     "stream_seconds": (1, 86_400),
+    "window_seconds": (0, 86_400),
+    "tip_seconds": (1, 3_600),
     "expiry_skew_seconds": (0, 300),
     "messages_per_minute": (1, 1_000_000),
 }
@@ -40,6 +42,10 @@ COUNTS: Final = {
     "outbox_bytes": (4_096, 1_073_741_824),
     "inbox_messages": (1, 10_000),
     "message_burst": (1, 100_000),
+    "window_events": (0, 1_000_000),
+    "window_bytes": (0, 1_073_741_824),
+    "replay_events": (0, 100_000),
+    "streams_bytes": (0, 1_099_511_627_776),
     "sessions_per_identity": (1, 100_000),
     "pending_handshakes": (1, 1_000_000),
 }
@@ -86,7 +92,7 @@ def test_every_field_is_checked() -> None:
     """
     names = {field.name for field in attrs.fields(Settings)}
 
-    assert names == {*NUMBERS, *COUNTS, "origins", "hosts", "require_tls"}
+    assert names == {*NUMBERS, *COUNTS, "origins", "hosts", "require_tls", "session_scope"}
 
 
 @pytest.mark.parametrize("name", [*NUMBERS, *COUNTS])
@@ -105,7 +111,7 @@ def test_bounds(name: str) -> None:
         assert f"must be from {low:g} to" in text.replace(str(low), f"{low:g}")
 
 
-@pytest.mark.parametrize("name", [*NUMBERS, *COUNTS, "require_tls", "origins", "hosts"])
+@pytest.mark.parametrize("name", [*NUMBERS, *COUNTS, "require_tls", "session_scope", "origins", "hosts"])
 @pytest.mark.parametrize("value", [None, "25", b"25", [], float("nan"), 10**400, -(10**400), ("a", 1), float("inf")])
 def test_types(name: str, value: object) -> None:
     """

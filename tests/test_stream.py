@@ -4,6 +4,7 @@ One identity's stream: places, chain and cursor.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Final
 
 import msgspec
@@ -11,22 +12,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.logs import put
 from tests.shell import note
 from ws_isolation import errors
 from ws_isolation.events import AgentError, AgentStarted, AgentThinking, Envelope, Event, Problem
 from ws_isolation.keys import identity_of
-from ws_isolation.stream import NIL_ID, Cursor, Gap, Resumed, Start, Stream, parse_start
+from ws_isolation.stream import NIL_ID, Cursor, Gap, Limits, Page, Resumed, Start, Stream, answer, parse_start
 from ws_isolation.testing import make_context
 
-TIME: Final = "2026-11-22T21:09:00.123456Z"
 OTHER_ID: Final = "0192f0c2-0a0b-7c0d-8e0f-101112131415"
 
 
-def new_stream() -> Stream:
+def new_stream(limits: Limits = Limits()) -> Stream:  # noqa: B008  # a value
     """
     Return a stream on which nothing has happened.
     """
-    return Stream(identity_of(make_context()), "epoch-1")
+    return Stream(identity_of(make_context()), "epoch-1", limits)
 
 
 def an_id(number: int) -> str:
@@ -36,11 +37,11 @@ def an_id(number: int) -> str:
     return f"0192f0c3-0000-7000-8000-{number:012x}"
 
 
-def append(stream: Stream, event: Event, number: int, *, limit: int = 65_536) -> Envelope:
+def append(stream: Stream, event: Event, number: int, *, limit: int = 65_536, now: float = 0.0) -> Envelope:
     """
     Append *event* under an id that *number* gives.
     """
-    return stream.append(event, event_id=an_id(number), time=TIME, limit=limit)
+    return put(stream, event, an_id(number), limit=limit, now=now)
 
 
 def piece(text: str = "...") -> Event:
@@ -57,14 +58,28 @@ def started() -> Event:
     return AgentStarted(run_id="r", thread_id="t", agent_name="a")
 
 
-def with_events(count: int) -> Stream:
+def with_events(count: int, limits: Limits = Limits()) -> Stream:  # noqa: B008  # a value
     """
-    Return a stream with *count* durable events.
+    Return a stream with *count* durable events, one in each second.
     """
-    stream = new_stream()
+    stream = new_stream(limits)
     for number in range(1, count + 1):
-        append(stream, note(number), number)
+        append(stream, note(number), number, now=float(number))
     return stream
+
+
+def asked(stream: Stream, start: Start, *, replay: int = 300, now: float = 0.0) -> Resumed | Gap | None:
+    """
+    Return what a client that begins at *start* gets.
+    """
+    return answer(start, stream.read(start, now), replay=replay)
+
+
+def top(number: int) -> Cursor:
+    """
+    Return the cursor of the event with this number.
+    """
+    return Cursor("epoch-1", number, an_id(number) if number else NIL_ID)
 
 
 @pytest.mark.requirement("P3")
@@ -91,7 +106,7 @@ def test_chain(durables: list[bool]) -> None:
             assert envelope.seq == frame["seq"]
             chain.append(envelope)
         else:
-            assert (chain[-1].seq, "", None) == (envelope.seq, envelope.prev, envelope.run_seq)
+            assert (chain[-1].seq, "") == (envelope.seq, envelope.prev)
             assert envelope.seq == frame["after_seq"]
         assert Cursor("epoch-1", chain[-1].seq, chain[-1].id) == stream.cursor
 
@@ -108,7 +123,7 @@ def test_owner_is_not_relabelled() -> None:
     An event whose sender acts for another identity keeps that owner, so that the last hop can tell; else the stream's.
     """
     stream, bob = new_stream(), identity_of(make_context("bob"))
-    foreign = stream.append(note(), event_id=an_id(1), time=TIME, limit=65_536, owner=bob)
+    foreign = put(stream, note(), owner=bob)
 
     assert bob == foreign.owner
     assert stream.identity == append(stream, note(), 2).owner
@@ -123,70 +138,181 @@ def test_owner_is_not_relabelled() -> None:
         (started(), 64, errors.InvalidEventError),
         (AgentError(run_id="r", thread_id="t", error=Problem(title="x" * 200, code="x")), 64, errors.InvalidEventError),
         (AgentError(run_id="r", error=Problem(title="It failed.", code="failed")), 65_536, errors.InvalidEventError),
-        (piece(), 65_536, errors.LifecycleError),
     ],
-    ids=["too big", "start too big", "end too big", "no thread", "illegal"],
+    ids=["too big", "start too big", "end too big", "no thread"],
 )
 def test_refused_event_leaves_no_trace(event: Event, limit: int, error: type[Exception]) -> None:
     """
-    An event that is refused takes no place, opens no run and ends none: the next one follows the last good one.
+    An event that is refused takes no place and no room: the next one follows the last good one.
     """
     stream = with_events(1)
-    before = stream.cursor
+    before = stream.cursor, len(stream), stream.size
     with pytest.raises(error):
         append(stream, event, 2, limit=limit)
 
-    assert before == stream.cursor
-    assert frozenset() == stream.lifecycle.open_runs
+    assert before == (stream.cursor, len(stream), stream.size)
     envelope = append(stream, started(), 3)
-    assert (2, an_id(1), 1) == (envelope.seq, envelope.prev, envelope.run_seq)
+    assert (2, an_id(1)) == (envelope.seq, envelope.prev)
+
+
+SMALL: Final = Limits(events=3)
 
 
 @pytest.mark.requirement("P3")
+@pytest.mark.scenario("S52")
 @pytest.mark.parametrize(
-    ("count", "start", "answer"),
+    ("count", "start", "expected"),
     [
         (2, None, None),
         (0, None, None),
-        (0, "window", Resumed(Cursor("epoch-1", 0, NIL_ID), 0)),
-        (2, "window", Gap("trimmed", Cursor("epoch-1", 2, an_id(2)), 1, 2)),
-        (0, Cursor("epoch-1", 0, NIL_ID), Resumed(Cursor("epoch-1", 0, NIL_ID), 0)),
-        (2, Cursor("epoch-1", 2, an_id(2)), Resumed(Cursor("epoch-1", 2, an_id(2)), 0)),
-        (3, Cursor("epoch-1", 1, an_id(1)), Gap("trimmed", Cursor("epoch-1", 3, an_id(3)), 2, 3)),
-        (3, Cursor("epoch-1", 0, NIL_ID), Gap("trimmed", Cursor("epoch-1", 3, an_id(3)), 1, 3)),
-        (2, Cursor("epoch-1", 3, an_id(3)), Gap("divergence", Cursor("epoch-1", 2, an_id(2)))),
-        (2, Cursor("epoch-1", 2, OTHER_ID), Gap("divergence", Cursor("epoch-1", 2, an_id(2)))),
-        (0, Cursor("epoch-1", 0, OTHER_ID), Gap("divergence", Cursor("epoch-1", 0, NIL_ID))),
-        (2, Cursor("epoch-0", 2, an_id(2)), Gap("epoch_changed", Cursor("epoch-1", 2, an_id(2)))),
-        (2, Cursor("epoch-0", 1, an_id(1)), Gap("epoch_changed", Cursor("epoch-1", 2, an_id(2)))),
+        (0, "window", (0, [])),
+        (2, "window", (2, [1, 2])),
+        (5, "window", (5, [3, 4, 5])),
+        (0, top(0), (0, [])),
+        (2, top(2), (2, [])),
+        (3, top(1), (3, [2, 3])),
+        (3, top(0), (3, [1, 2, 3])),
+        (5, top(2), (5, [3, 4, 5])),
+        (5, top(1), Gap("trimmed", top(5), 2, 5)),
+        (5, top(0), Gap("trimmed", top(5), 1, 5)),
+        (2, top(3), Gap("divergence", top(2))),
+        (2, Cursor("epoch-1", 2, OTHER_ID), Gap("divergence", top(2))),
+        (3, Cursor("epoch-1", 1, OTHER_ID), Gap("divergence", top(3))),
+        (5, Cursor("epoch-1", 2, OTHER_ID), Gap("divergence", top(5))),
+        (0, Cursor("epoch-1", 0, OTHER_ID), Gap("divergence", top(0))),
+        (2, Cursor("epoch-0", 2, an_id(2)), Gap("epoch_changed", top(2))),
+        (2, Cursor("epoch-0", 9, an_id(1)), Gap("epoch_changed", top(2))),
     ],
     ids=[
         "live",
         "live, nothing yet",
         "window, nothing yet",
         "window",
+        "window, trimmed",
         "top, nothing yet",
         "top",
         "behind",
         "behind, from the beginning",
+        "behind, the entry itself trimmed",
+        "trimmed",
+        "trimmed, from the beginning",
         "ahead",
+        "another id at the top",
         "another id",
+        "another id, the entry itself trimmed",
         "another id, nothing yet",
         "another epoch",
-        "another epoch, behind",
+        "another epoch, ahead",
     ],
 )
-def test_answer(count: int, start: Start, answer: Resumed | Gap | None) -> None:
+def test_answer(count: int, start: Start, expected: tuple[int, list[int]] | Gap | None) -> None:
     """
-    A start is answered truthfully: resumed only where nothing was missed, else a gap that says why and where.
+    A start is answered truthfully: resumed with all that was missed, else a gap that says why and where.
     """
-    assert answer == with_events(count).answer(start)
+    result = asked(with_events(count, SMALL), start)
+
+    if isinstance(result, Resumed):
+        assert expected == (result.cursor.seq, [envelope.seq for envelope in result.replay])
+        assert top(count) == result.cursor
+    else:
+        assert expected == result
 
 
+@pytest.mark.requirement("P3")
+@pytest.mark.parametrize(("replay", "missed"), [(4, 3), (4, 4), (4, 5), (0, 1)])
+def test_replay_limit(replay: int, missed: int) -> None:
+    """
+    As many events are replayed as allowed, and no part of more; the window gives the newest of them.
+    """
+    stream = with_events(10)
+    result = asked(stream, top(10 - missed), replay=replay)
+    window = asked(stream, "window", replay=replay)
+
+    if missed <= replay:
+        assert isinstance(result, Resumed)
+        assert missed == len(result.replay)
+    else:
+        assert Gap("replay_limit", top(10), 11 - missed, 10) == result
+    assert isinstance(window, Resumed)
+    assert list(range(11 - replay, 11)) == [envelope.seq for envelope in window.replay]
+
+
+@pytest.mark.requirement("P3", "P5")
+@given(sizes=st.lists(st.integers(0, 2_000), max_size=30), events=st.integers(0, 8), size=st.integers(0, 6_000))
+def test_window_stays_within_its_bounds(sizes: list[int], events: int, size: int) -> None:
+    """
+    The window keeps the newest events that fit, its bytes are exact, and the chain goes on without it.
+    """
+    stream = new_stream(Limits(events=events, size=size))
+    for number, padding in enumerate(sizes, 1):
+        append(stream, note("x" * padding), number)
+        kept = stream.read("window", 0.0).entries
+        assert len(kept) == len(stream) <= events
+        assert sum(envelope.size for envelope in kept) == stream.size <= size
+        assert list(range(number - len(kept) + 1, number + 1)) == [envelope.seq for envelope in kept]
+        assert top(number) == stream.cursor
+
+
+@pytest.mark.requirement("P3", "P5")
+def test_window_forgets_by_age() -> None:
+    """
+    What is older than the window is not replayed, whether something is appended later or not; the top stays known.
+    """
+    stream = with_events(4, Limits(seconds=10.0))
+
+    assert [3, 4] == [envelope.seq for envelope in stream.read("window", 12.0).entries]
+    append(stream, note(), 5, now=13.5)
+    assert (2, 13.5) == (len(stream), stream.newest)
+    assert Resumed(top(5)) == asked(stream, top(5), now=100.0)
+    assert (0, 0, float("-inf")) == (len(stream), stream.size, stream.newest)
+    assert Gap("trimmed", top(5), 5, 5) == asked(stream, top(4), now=100.0)
+
+
+@pytest.mark.requirement("P3")
+def test_cleared_window_is_a_gap() -> None:
+    """
+    A window that was given up for others leaves the top: who stands there goes on, who is behind gets a gap.
+    """
+    stream = with_events(3)
+    stream.clear()
+
+    assert (0, 0) == (len(stream), stream.size)
+    assert Resumed(top(3)) == asked(stream, top(3))
+    assert Gap("trimmed", top(3), 3, 3) == asked(stream, top(2))
+
+
+@pytest.mark.requirement("P3")
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda page: Page(page.top, (*page.entries[:1], *page.entries[2:])),
+        lambda page: Page(page.top, (page.entries[1], *page.entries[1:])),
+        lambda page: Page(page.top, page.entries[:-1]),
+        lambda page: Page(Cursor("epoch-1", 4, OTHER_ID), page.entries),
+        lambda page: Page(Cursor("epoch-2", 4, an_id(4)), page.entries),
+        lambda page: Page(page.top, (*page.entries[:2], put(with_events(3), note(), OTHER_ID))),
+        lambda page: Page(page.top, page.entries[::-1]),
+    ],
+    ids=["a hole", "twice", "no end", "another end", "another epoch", "another last one", "backwards"],
+)
+def test_a_broken_history_is_not_replayed(spoil: Callable[[Page], Page]) -> None:
+    """
+    What an engine hands back is checked: a hole, a repetition or another history is a gap, never a part of a replay.
+    """
+    stream = with_events(4)
+    for start in (top(1), "window"):
+        sound = stream.read(start, 0.0)
+        assert isinstance(answer(start, sound, replay=300), Resumed)
+        result = answer(start, spoil(sound), replay=300)
+        assert isinstance(result, Gap), start
+        assert result.reason in ("divergence", "epoch_changed", "trimmed")
+
+
+@pytest.mark.requirement("P3")
 @given(missed=st.integers(0, 5), durables=st.integers(0, 5))
-def test_resumed_only_where_nothing_was_missed(missed: int, durables: int) -> None:
+def test_everything_that_was_missed(missed: int, durables: int) -> None:
     """
-    Whoever has seen the last durable event has missed nothing, whatever pieces came after it; anybody else a gap.
+    Wherever a client stands, what it has not seen is replayed, in order; pieces are not.
     """
     stream = with_events(durables)
     append(stream, started(), 90)
@@ -195,9 +321,9 @@ def test_resumed_only_where_nothing_was_missed(missed: int, durables: int) -> No
     for number in range(missed):
         append(stream, note(number), 100 + number)
 
-    answer = stream.answer(seen)
-    top = stream.cursor
-    assert answer == (Gap("trimmed", top, seen.seq + 1, seen.seq + missed) if missed else Resumed(top, 0))
+    result = asked(stream, seen)
+    assert isinstance(result, Resumed)
+    assert [an_id(100 + number) for number in range(missed)] == [envelope.id for envelope in result.replay]
 
 
 _PARTS: Final = st.one_of(
@@ -287,7 +413,7 @@ def test_no_start(text: str) -> None:
         parse_start(text)
 
 
-@pytest.mark.parametrize("value", [Cursor("e", 0, NIL_ID), Resumed(Cursor("e", 0, NIL_ID), 0)])
+@pytest.mark.parametrize("value", [Cursor("e", 0, NIL_ID), Resumed(Cursor("e", 0, NIL_ID))])
 def test_values_are_frozen(value: Any) -> None:
     """
     A place that was handed out cannot be changed.

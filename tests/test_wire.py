@@ -11,6 +11,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from tests.logs import put
 from tests.shell import note
 from ws_isolation import PlainWire, errors
 from ws_isolation.events.envelope import Envelope
@@ -264,7 +265,7 @@ def test_plain_wire_reads_any_object() -> None:
 
 def _envelope(value: object) -> Envelope:
     stream = Stream(identity_of(make_context()), "epoch")
-    return stream.append(note(value), event_id="e", time="2026-11-22T21:09:00Z", limit=LIMIT)
+    return put(stream, note(value), limit=LIMIT)
 
 
 def test_plain_wire_writes_what_encode_makes() -> None:

@@ -21,7 +21,7 @@ from ws_isolation.events import (
     ToolExecuting,
 )
 from ws_isolation.frames import ErrorFrame, Frame, GapFrame, Goodbye, Ping, ResumedFrame, Welcome
-from ws_isolation.stream import Cursor, Gap, Resumed
+from ws_isolation.stream import Cursor, Gap
 
 _RUN: Final = {"run_id": "run-9", "thread_id": "thread-7"}
 _TOP: Final = Cursor("q3J8vZ0kT1mYb7XwP4cR2A", 44, "0192f0c2-0a0b-7c0d-8e0f-101112131415")
@@ -60,9 +60,10 @@ FRAMES: Final[tuple[Frame, ...]] = (
         pong_timeout_ms=8_000,
         message_bytes=65_536,
         event_bytes=65_536,
+        replay_events=300,
         expires_in_ms=900_000,
     ),
-    ResumedFrame(Resumed(_TOP, 0)),
+    ResumedFrame(_TOP, 0),
     GapFrame(Gap("trimmed", _TOP, 42, 44)),
     Ping(12, 44, 540_000),
     ErrorFrame(slug="unknown_type", refused_type="dance", causation_id="0192f0c3-aaaa-7bbb-8ccc-ddddeeeeffff"),

@@ -33,11 +33,13 @@ from .runtime import Runtime
 from .session import Session
 from .session_core import SessionCore
 from .settings import Settings
+from .streams import Seat
 from .wire import DEFAULT_WIRE, Wire
 
 if TYPE_CHECKING:
     from typing import Self
 
+    from .backplanes.base import Backplane
     from .handshake import Handshake
     from .stream import Start
     from .typing import Clock, Transport
@@ -116,6 +118,7 @@ class ManagerFactory:
         settings: Its bounds; the defaults where None.
         manager: Makes a manager of the application's own around the shipped one.
         clock: Where time comes from; the process's clocks where None.
+        backplane: What carries the streams; the factory's own memory where None.
 
     Raises:
         SettingsError: An argument is of the wrong type.
@@ -129,13 +132,15 @@ class ManagerFactory:
         *,
         manager: ManagerWrapper | None = None,
         clock: Clock | None = None,
+        backplane: Backplane | None = None,
     ) -> None:
         if settings is not None and type(settings) is not Settings:
             raise SettingsError(f"settings must be a Settings, not {type_name(type(settings))}")
         if manager is not None and not callable(manager):
             raise SettingsError(f"manager must be callable with the shipped manager, not {type_name(type(manager))}")
         self._wrapper = manager
-        self._runtime = Runtime(Settings() if settings is None else settings, SystemClock() if clock is None else clock)
+        bounds = Settings() if settings is None else settings
+        self._runtime = Runtime(bounds, SystemClock() if clock is None else clock, backplane)
         self._warned_plain = False
 
     @property
@@ -265,7 +270,7 @@ class ManagerFactory:
         Raises:
             ContextTypeError, ContextIntegrityError: As ``create_manager()``. The transport was not touched.
         """
-        session = self.open_session(context, transport, wire=wire, start=start, handshake=handshake)
+        session = await self.open_session(context, transport, wire=wire, start=start, handshake=handshake)
         session.begin()
         if self._runtime.is_draining:
             session.close(closing.DRAIN)  # stop() knows those that were there when it began
@@ -279,7 +284,7 @@ class ManagerFactory:
         finally:
             await session.leave()
 
-    def open_session(
+    async def open_session(
         self,
         context: UserExecutionContext,
         transport: Transport,
@@ -294,24 +299,33 @@ class ManagerFactory:
         runtime = self._runtime
         runtime.require_running("open_session()")
         manager = self.create_manager(context)
-        now = runtime.clock.monotonic()
-        live = runtime.streams.open(identity_of(context), now)
-        # Synchronous from here: no event can come between the top that welcome names and the subscription.
-        core = SessionCore(
-            context=context,
-            connection_id=new_uuid7(),
-            incident_id=new_incident_id(),
-            settings=runtime.settings,
-            wire=wire,
-            top=live.stream.cursor,
-            answer=live.stream.answer(start),
-            enforce_pongs=enforce_pongs,
-            expires_in=None if context.expires_at is None else (context.expires_at - self.utc_now()).total_seconds(),
-            now=now,
-        )
+        live = runtime.streams.open(identity_of(context), runtime.clock.monotonic())
+        # The seat is taken in the step that found it free, and keeps what is published until the session sits there.
+        seat = Seat()
+        live.subscribe(seat)
+        try:
+            top, answer = await runtime.join(live, start)
+            core = SessionCore(
+                context=context,
+                connection_id=new_uuid7(),
+                incident_id=new_incident_id(),
+                settings=runtime.settings,
+                wire=wire,
+                top=top,
+                answer=answer,
+                enforce_pongs=enforce_pongs,
+                expires_in=self._seconds_left(context),
+                now=runtime.clock.monotonic(),
+            )
+        except BaseException:
+            runtime.seat_lost(live, seat)
+            raise
         session = Session(core=core, transport=transport, live=live, manager=manager, home=runtime, handshake=handshake)
-        runtime.add_session(live, session)
+        runtime.add_session(live, seat, session)
         return session
+
+    def _seconds_left(self, context: UserExecutionContext) -> float | None:
+        return None if context.expires_at is None else (context.expires_at - self.utc_now()).total_seconds()
 
     def has_room(self, context: UserExecutionContext, /) -> bool:
         """Tell whether the context's identity may have one more session."""

@@ -15,7 +15,7 @@ import msgspec
 
 from .closing import CloseCode, retry_after
 from .frozen import FrozenDict
-from .stream import Cursor, Gap, Resumed
+from .stream import Cursor, Gap
 
 __all__ = (
     "Ack",
@@ -43,6 +43,7 @@ class Welcome(msgspec.Struct, frozen=True, kw_only=True):
     pong_timeout_ms: int
     message_bytes: int
     event_bytes: int
+    replay_events: int
     expires_in_ms: int | None
 
     def members(self) -> dict[str, object]:
@@ -54,7 +55,11 @@ class Welcome(msgspec.Struct, frozen=True, kw_only=True):
             "cursor": _cursor(self.cursor),
             "heartbeat_ms": self.heartbeat_ms,
             "pong_timeout_ms": self.pong_timeout_ms,
-            "limits": {"message_bytes": self.message_bytes, "event_bytes": self.event_bytes, "replay_events": 0},
+            "limits": {
+                "message_bytes": self.message_bytes,
+                "event_bytes": self.event_bytes,
+                "replay_events": self.replay_events,
+            },
         }
         if self.expires_in_ms is not None:
             members["expires_in_ms"] = self.expires_in_ms
@@ -63,13 +68,14 @@ class Welcome(msgspec.Struct, frozen=True, kw_only=True):
 
 @final
 class ResumedFrame(msgspec.Struct, frozen=True):
-    """The answer to a cursor where nothing was missed."""
+    """What was missed has been replayed: here the client stands."""
 
-    resumed: Resumed
+    cursor: Cursor
+    count: int
 
     def members(self) -> dict[str, object]:
         """Return the frame's members in their order."""
-        return {"type": "ws.resumed", "cursor": _cursor(self.resumed.cursor), "count": self.resumed.count}
+        return {"type": "ws.resumed", "cursor": _cursor(self.cursor), "count": self.count}
 
 
 @final

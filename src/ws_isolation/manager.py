@@ -138,7 +138,7 @@ class RunMixin:
 class Publisher(Protocol):
     """The factory, as its managers see it. Every call names an identity that the manager took from its context."""
 
-    def publish(self, identity: Identity, event: Event, /) -> Delivery:
+    async def publish(self, identity: Identity, event: Event, /) -> Delivery:
         """Append the event to the identity's stream and offer it to its sessions."""
         ...
 
@@ -195,7 +195,7 @@ class StreamManager(RunMixin):
             raise ContextIntegrityError(caller)
         if self._context.is_expired(self._publisher.utc_now()) and not _closes(event):
             raise ContextExpiredError(self._context.request_id)
-        delivery = self._publisher.publish(self._identity, event)
+        delivery = await self._publisher.publish(self._identity, event)
         self._sent += 1
         return delivery
 

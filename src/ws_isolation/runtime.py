@@ -15,9 +15,12 @@ import logging
 from collections.abc import Callable, Coroutine, Iterable
 from contextlib import suppress
 from datetime import UTC, datetime
+from random import uniform
 from typing import TYPE_CHECKING, Any, TypeVar, final
 
 from . import closing
+from .backplanes.memory import MemoryBackplane
+from .chain import Chain
 from .clockwork import Clockwork
 from .delivery import Delivery
 from .errors import ConcurrencyError, InvalidStateError
@@ -26,13 +29,16 @@ from .ids import new_incident_id, new_uuid7
 from .oplog import report
 from .run import CANCEL_PREFIX
 from .session import Session
-from .streams import LiveStream, Streams
+from .stream import Cursor, Draft, Gap, Resumed, answer
+from .streams import LiveStream, Seat, Streams
 
 if TYPE_CHECKING:
+    from .backplanes.base import Backplane
     from .events import Event
     from .keys import Identity
     from .run import Run
     from .settings import Settings
+    from .stream import Start
     from .typing import Clock
 
 __all__ = ("Runtime",)
@@ -48,8 +54,10 @@ class Runtime:
     Args:
         settings: The factory's bounds.
         clock: Where time comes from.
+        backplane: What carries the streams; one in memory, of this factory alone, where None.
 
     Attributes:
+        backplane: What carries the streams.
         is_draining: Whether it is stopping.
         streams: Of all identities.
         sessions: Open ones, in the order in which they came.
@@ -60,8 +68,11 @@ class Runtime:
 
     __slots__ = (
         "_clockwork",
+        "_given",
         "_loop",
+        "_readings",
         "_stopped",
+        "backplane",
         "clock",
         "closes",
         "foreign",
@@ -72,9 +83,10 @@ class Runtime:
         "streams",
     )
 
-    def __init__(self, settings: Settings, clock: Clock) -> None:
+    def __init__(self, settings: Settings, clock: Clock, backplane: Backplane | None = None) -> None:
         self.settings: Settings = settings
         self.clock: Clock = clock
+        self._given = backplane
         self.pending: int = 0
         self.foreign: int = 0
         self.closes: dict[int, int] = {}
@@ -83,7 +95,12 @@ class Runtime:
         self._clear()
 
     def _clear(self) -> None:
-        self.streams: Streams = Streams()
+        self.streams: Streams = Streams(self)
+        given = self._given
+        self.backplane: Backplane = (
+            MemoryBackplane(self.settings, monotonic=self.clock.monotonic) if given is None else given
+        )
+        self._readings: set[asyncio.Task[None]] = set()
         self.sessions: dict[Session, None] = {}
         self.is_draining: bool = False
         self._clockwork: Clockwork[Session | LiveStream] = Clockwork(self.clock, self._look)
@@ -145,6 +162,9 @@ class Runtime:
         for task in work:
             task.cancel(CANCEL_PREFIX + "shutdown")
         await self._within(self.settings.close_seconds, work)
+        await self._within(self.settings.close_seconds, self._readings)
+        for live in self.streams.all():
+            self.backplane.release(live.identity, live)
         self._clockwork.stop()
         self._clear()
         self._stopped = True
@@ -177,20 +197,27 @@ class Runtime:
         """Return the time by the factory's clock, aware, in UTC."""
         return datetime.fromtimestamp(self.clock.unix(), UTC)
 
-    def publish(self, identity: Identity, event: Event, /) -> Delivery:
+    async def publish(self, identity: Identity, event: Event, /) -> Delivery:
         """Append the event to the identity's stream and offer it to its sessions."""
         now = self.clock.monotonic()
         live = self.streams.open(identity, now)
         # Before the append, which may refuse the event: a stream that is new then must not stay for good.
         self._look_at(live, now + self.settings.stream_seconds)
-        envelope = live.stream.append(
-            event,
-            event_id=new_uuid7(),
-            time=format_time(self.utc_now()),
-            limit=self.settings.event_bytes,
+        run_seq = live.lifecycle.check(event)
+        draft = Draft(
+            event=event,
             owner=identity,
+            id=new_uuid7(),
+            time=format_time(self.utc_now()),
+            run_seq=run_seq,
+            event_bytes=self.settings.event_bytes,
         )
-        queued, refused = live.publish(envelope, now)
+        envelope = await self.backplane.publish(identity, draft)
+        live.lifecycle.apply(event)
+        live.touched = now
+        if live.last is not envelope and live.chain is not None:
+            live.arrived(envelope)  # an engine that announces it later: then it is a repetition
+        queued, refused = live.counts if live.last is envelope else (0, 0)
         return Delivery(envelope.id, envelope.seq, queued, refused)
 
     def run_opened(self, identity: Identity, run: Run, /) -> None:
@@ -206,14 +233,54 @@ class Runtime:
     def counts(self, identity: Identity, /) -> tuple[int, int]:
         """Return the identity's local sessions and open runs."""
         live = self.streams.find(identity)
-        return (0, 0) if live is None else (len(live.sessions), len(live.stream.lifecycle.open_runs))
+        return (0, 0) if live is None else (len(live.sessions), len(live.lifecycle.open_runs))
 
     # What sessions ask for.
 
-    def add_session(self, live: LiveStream, session: Session, /) -> None:
-        """Put a session on its identity's stream."""
-        live.subscribe(session)
+    async def join(self, live: LiveStream, start: Start, /) -> tuple[Cursor, Resumed | Gap | None]:
+        """
+        Follow the identity's stream, and return where it stands and what a client that begins at *start* gets.
+
+        Whoever calls has taken a seat before: nothing that is published meanwhile is missed.
+        """
+        async with live.joining:
+            chain = live.chain or await self._follow(live)
+        if start is None:
+            return chain.cursor, None
+        page = await self.backplane.read(live.identity, start)
+        if page.top.epoch != chain.cursor.epoch or page.top.seq < chain.cursor.seq:
+            live.read_again()  # the engine fell back to older data: the others must hear of it as well
+            return chain.cursor, Gap("divergence", chain.cursor)
+        return page.top, answer(start, page, replay=self.settings.replay_events)
+
+    async def _follow(self, live: LiveStream) -> Chain:
+        """Put this node on the identity's stream."""
+        live.reading = True
+        try:
+            await self.backplane.subscribe(live.identity, live)
+            return live.begin(await self.backplane.read(live.identity, None))
+        except BaseException:
+            live.reading = False
+            self.backplane.release(live.identity, live)
+            raise
+
+    def add_session(self, live: LiveStream, seat: Seat, session: Session, /) -> None:
+        """Put a session in its seat on its identity's stream."""
+        live.replace(seat, session)
         self.sessions[session] = None
+        if seat.gap is not None:
+            session.missed(seat.gap)
+        for envelope in seat.kept:
+            session.offer(envelope)
+        if live.tip_due == float("inf"):
+            live.tip_due = self._next_tip()
+        self._look_at(live, live.tip_due)
+
+    def seat_lost(self, live: LiveStream, seat: Seat, /) -> None:
+        """Take back the seat of a session that could not be opened."""
+        now = self.clock.monotonic()
+        live.unsubscribe(seat, now)
+        self._look_at(live, now + self.settings.stream_seconds)
 
     def session_ended(self, live: LiveStream, session: Session, /) -> None:
         """Take this very session off its stream; its work may go on for a while."""
@@ -272,6 +339,7 @@ class Runtime:
             return  # an earlier look has been scheduled since, and has scheduled the next
         live.due = float("inf")
         if live.sessions:
+            self._look_at_tip(live, now)
             return  # the end of the last session schedules the next look
         detached_until = live.detached_at + self.settings.detached_seconds
         if live.work and now >= detached_until:
@@ -280,6 +348,36 @@ class Runtime:
         idle_until = max(live.touched, live.detached_at) + self.settings.stream_seconds
         if live.is_idle and now >= idle_until:
             self.streams.drop(live)
+            self.backplane.release(live.identity, live)
             return
         following = [moment for moment in (detached_until, idle_until) if moment > now]
         self._look_at(live, min(following, default=now + self.settings.stream_seconds))
+
+    def _look_at_tip(self, live: LiveStream, now: float) -> None:
+        """Ask the engine for more than was announced: the last message of all leaves no hole behind it."""
+        if now >= live.tip_due:
+            live.tip_due = self._next_tip()
+            live.read_again()
+        self._look_at(live, live.tip_due)
+
+    def _next_tip(self) -> float:
+        # Spread, so that an engine that was restarted is not asked by everybody at once.
+        return self.clock.monotonic() + self.settings.tip_seconds * uniform(0.75, 1.25)  # noqa: S311  # no secret
+
+    def read_soon(self, live: LiveStream, /) -> None:
+        """Read the history of *live* again, in a task of its own."""
+        task = asyncio.get_running_loop().create_task(self._read_again(live), name="ws-history")
+        self._readings.add(task)
+        task.add_done_callback(self._readings.discard)
+
+    async def _read_again(self, live: LiveStream) -> None:
+        try:
+            chain = live.chain
+            page = await self.backplane.read(live.identity, None if chain is None else chain.cursor)
+        except Exception as error:  # noqa: BLE001  # an engine may raise anything; the next look asks again
+            live.reading = False
+            report(logging.ERROR, "a history could not be read", error=error)
+        else:
+            gap = live.caught_up(page, self.settings.replay_events)
+            if gap is not None:
+                report(logging.WARNING, f"gap: {gap.reason}", count=len(live.sessions))

@@ -184,7 +184,7 @@ async def _open(opening: Opening, factory: ManagerFactory, authenticate: Authent
         await finish(_tell(transport, opening, factory, wire, outcome))
         return None
     try:
-        return factory.open_session(
+        return await factory.open_session(
             outcome.context,
             transport,
             wire=wire,

@@ -43,6 +43,7 @@ from .steps import (
     Ended,
     Finished,
     Input,
+    Missed,
     Offered,
     PeerGone,
     Received,
@@ -61,6 +62,7 @@ if TYPE_CHECKING:
     from .events.envelope import Envelope
     from .handshake import Handshake
     from .manager import IsolatedManager
+    from .stream import Gap
     from .streams import LiveStream
     from .typing import Clock, Transport
 
@@ -308,6 +310,10 @@ class Session:
         was_open = self.is_open
         self._feed(Offered(envelope))
         return was_open and self.is_open
+
+    def missed(self, gap: Gap, /) -> None:
+        """Tell the client, before any later event, that something cannot be replayed. Not for handlers."""
+        self._feed(Missed(gap))
 
     def due(self, now: float) -> None:
         """Look at the deadlines. Called by the factory's clockwork."""

@@ -18,8 +18,11 @@ from __future__ import annotations
 
 import enum
 import hmac
+from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, TypeAlias, final
+
+from msgspec import UNSET
 
 from . import closing
 from .closing import CloseCode
@@ -35,7 +38,7 @@ from .errors import (
 from .events.envelope import Envelope
 from .frames import Ack, ErrorFrame, Frame, GapFrame, Goodbye, Message, Ping, Pong, ResumedFrame, Welcome
 from .keys import Identity, identity_of
-from .outbox import Outbox
+from .outbox import Outbox, Waiting
 from .steps import (
     Abort,
     Close,
@@ -45,6 +48,7 @@ from .steps import (
     Ended,
     Finished,
     Input,
+    Missed,
     Offered,
     PeerGone,
     Received,
@@ -57,13 +61,12 @@ from .steps import (
     WriteFailed,
     WriterReady,
 )
-from .stream import Gap, Resumed
+from .stream import Cursor, Gap, Resumed
 from .wire import Unservable, Wire
 
 if TYPE_CHECKING:
     from .context import UserExecutionContext
     from .settings import Settings
-    from .stream import Cursor
 
 __all__ = ("SessionCore", "State")
 
@@ -100,7 +103,7 @@ class SessionCore:
         settings: The bounds.
         wire: How the client is spoken to.
         top: The stream's cursor when the session was put on it.
-        answer: What the client's own cursor came to, None where it gave none.
+        answer: What the client's own cursor came to, with what is replayed; None where it gave none.
         enforce_pongs: Whether silence after a ping ends the session.
         expires_in: Seconds until ``expires_at``, None where it never comes.
         now: Seconds, monotonic.
@@ -115,6 +118,8 @@ class SessionCore:
         "_errors",
         "_expiry_due",
         "_inbox",
+        "_offered_seq",
+        "_opening",
         "_outbox",
         "_parting",
         "_ping_due",
@@ -124,6 +129,8 @@ class SessionCore:
         "_retry_after_ms",
         "_seq",
         "_settings",
+        "_skipped",
+        "_thread_id",
         "_tokens",
         "_tokens_at",
         "_wire",
@@ -181,10 +188,11 @@ class SessionCore:
         self._write_due: float | None = None
         self._close_due: float | None = None
         self._expiry_due = None if expires_in is None else now + expires_in + settings.expiry_skew_seconds
-        # Queued in the step that takes the stream's top: whatever is published from now on comes after it.
-        self._outbox.add_frame(self._welcome(top, expires_in))
-        if answer is not None:
-            self._outbox.add_frame(ResumedFrame(answer) if isinstance(answer, Resumed) else GapFrame(answer))
+        self._offered_seq = top.seq
+        self._skipped: Cursor | None = None
+        self._thread_id = context.thread_id if settings.session_scope == "thread" else None
+        # Stands before whatever is published from now on, and beside the outbox: a replay takes none of its room.
+        self._opening: deque[Waiting] = deque(self._first_frames(top, answer, expires_in))
 
     def handle(self, happened: Input, /) -> tuple[Effect, ...]:
         """
@@ -228,13 +236,46 @@ class SessionCore:
             pong_timeout_ms=round(settings.pong_timeout_seconds * 1000),
             message_bytes=settings.message_bytes,
             event_bytes=settings.event_bytes,
+            replay_events=settings.replay_events,
             expires_in_ms=None if expires_in is None else max(0, round(expires_in * 1000)),
         )
 
+    def _first_frames(self, top: Cursor, answer: Resumed | Gap | None, expires_in: float | None) -> list[Waiting]:
+        frames: list[Waiting] = [self._welcome(top, expires_in)]
+        if isinstance(answer, Resumed):
+            if answer.replay:
+                self._seq = answer.replay[0].seq - 1
+            replay = [envelope for envelope in answer.replay if self._is_in_scope(envelope)]
+            frames += [*replay, ResumedFrame(answer.cursor, len(replay))]
+        elif answer is not None:
+            frames.append(GapFrame(answer))
+        return frames
+
+    def _is_in_scope(self, envelope: Envelope) -> bool:
+        """Tell whether the session gets this event: of another thread, one that is narrowed to its own does not."""
+        thread_id = envelope.event.thread_id
+        return self._thread_id is None or thread_id is UNSET or thread_id == self._thread_id
+
     def _offered(self, happened: Offered) -> tuple[Effect, ...]:
-        if self._outbox.add(happened.envelope):
+        envelope = happened.envelope
+        if envelope.durable:
+            if envelope.seq <= self._offered_seq and envelope.owner.key == self.identity.key:
+                return _NOTHING  # part of what was replayed; a foreign one goes on to the last hop, which reports it
+            self._offered_seq = envelope.seq
+        if not self._is_in_scope(envelope):
+            if envelope.durable:
+                self._skipped = Cursor(envelope.epoch, envelope.seq, envelope.id)
+            return _NOTHING
+        self._skipped = None
+        if self._outbox.add(envelope):
             return _WAKE
         return self._end(closing.SLOW_CONSUMER, now=None, report="the outbox is full")
+
+    def _missed(self, happened: Missed) -> tuple[Effect, ...]:
+        self._offered_seq = happened.gap.cursor.seq
+        self._skipped = None
+        self._outbox.add_frame(GapFrame(happened.gap))
+        return _WAKE
 
     def _received(self, happened: Received) -> tuple[Effect, ...]:
         now = happened.now
@@ -306,7 +347,7 @@ class SessionCore:
         expired = self._expiry_due is not None and now >= self._expiry_due
         if expired and self.state is State.LIVE:
             return self._end(closing.TOKEN_EXPIRED, now=now)
-        while (item := self._outbox.take()) is not None:
+        while (item := self._next_item()) is not None:
             if expired and isinstance(item, Envelope):
                 continue  # on the way out for another reason: what is left to say is goodbye
             if isinstance(item, Envelope) and (breach := self._breach(item)) is not None:
@@ -319,6 +360,13 @@ class SessionCore:
                 self._write_due = now + self._settings.write_seconds
                 return (Write(text),)
         return self._drained()
+
+    def _next_item(self) -> Waiting | None:
+        return self._opening.popleft() if self._opening else self._outbox.take()
+
+    def _drop_waiting(self) -> None:
+        self._opening.clear()
+        self._outbox.clear()
 
     def _breach(self, envelope: Envelope) -> Report | None:
         """Compare the owner at the last hop; None where the envelope may go out."""
@@ -339,6 +387,8 @@ class SessionCore:
             return text
         if isinstance(item, Ping):
             return self._ping_text(item.n, now)
+        if isinstance(item, GapFrame | ResumedFrame):
+            self._seq = (item.gap if isinstance(item, GapFrame) else item).cursor.seq
         if isinstance(item, Goodbye):
             self._parting = True
         return self._wire.control(item)
@@ -359,7 +409,7 @@ class SessionCore:
     def _break_off(self, now: float, why: Report | None) -> tuple[Effect, ...]:
         """End so that nothing follows the text that was held back or lost; an end recorded before keeps its code."""
         reports = () if why is None else (why,)
-        self._outbox.clear()
+        self._drop_waiting()
         if self.state is State.LIVE:
             rejected = why is not None and isinstance(why.error, ContextIntegrityError)
             return (*reports, *self._end(closing.CONTEXT_REJECTED if rejected else closing.INTERNAL_ERROR, now=now))
@@ -405,6 +455,10 @@ class SessionCore:
             return _NOTHING  # one at a time: behind a slow write they would pile up
         self._ping_waits = True
         self._pings += 1
+        if self._skipped is not None:
+            # Moves the client's cursor past events of other threads, so that it does not fall behind the window.
+            self._outbox.add_frame(ResumedFrame(self._skipped, 0))
+            self._skipped = None
         self._outbox.add_frame(Ping(self._pings, 0, None))
         return _WAKE
 
@@ -414,14 +468,14 @@ class SessionCore:
             self._close_due = happened.now + self._settings.close_seconds
         if happened.now >= self._close_due:
             self.state = State.CLOSED
-            self._outbox.clear()
+            self._drop_waiting()
             return (Report("goodbye could not be written in time"), Abort())
         return _NOTHING
 
     def _cut(self, why: str) -> tuple[Effect, ...]:
         self.code = closing.SLOW_CONSUMER
         self.state = State.CLOSED
-        self._outbox.clear()
+        self._drop_waiting()
         return (Report(why), Stop(), Abort())
 
     def _ended(self, happened: Ended) -> tuple[Effect, ...]:
@@ -437,7 +491,7 @@ class SessionCore:
         error: Exception | None = None,
     ) -> tuple[Effect, ...]:
         if code.code in _CLEARED:
-            self._outbox.clear()
+            self._drop_waiting()
         self._outbox.add_frame(self._goodbye(code))
         self.code = code
         self.state = State.CLOSING
@@ -449,7 +503,7 @@ class SessionCore:
     def _peer_gone(self, _happened: PeerGone) -> tuple[Effect, ...]:
         was_live = self.state is State.LIVE
         self.state = State.CLOSED
-        self._outbox.clear()
+        self._drop_waiting()
         return (Stop(),) if was_live else _NOTHING
 
     def _finished(self, _happened: Finished) -> tuple[Effect, ...]:
@@ -464,6 +518,7 @@ _Transition: TypeAlias = Callable[..., tuple[Effect, ...]]  # type: ignore[expli
 
 TRANSITIONS: Final[dict[tuple[State, type], _Transition]] = {
     (State.LIVE, Offered): SessionCore._offered,
+    (State.LIVE, Missed): SessionCore._missed,
     (State.LIVE, Received): SessionCore._received,
     (State.LIVE, Consumed): SessionCore._consumed,
     (State.LIVE, Refused): SessionCore._refused,
@@ -473,6 +528,7 @@ TRANSITIONS: Final[dict[tuple[State, type], _Transition]] = {
     (State.LIVE, Ended): SessionCore._ended,
     (State.LIVE, PeerGone): SessionCore._peer_gone,
     (State.CLOSING, Offered): SessionCore._ignored,
+    (State.CLOSING, Missed): SessionCore._ignored,
     (State.CLOSING, Received): SessionCore._ignored,
     (State.CLOSING, Consumed): SessionCore._consumed,
     (State.CLOSING, Refused): SessionCore._ignored,
@@ -483,6 +539,7 @@ TRANSITIONS: Final[dict[tuple[State, type], _Transition]] = {
     (State.CLOSING, PeerGone): SessionCore._peer_gone,
     (State.CLOSING, Finished): SessionCore._finished,
     (State.CLOSED, Offered): SessionCore._ignored,
+    (State.CLOSED, Missed): SessionCore._ignored,
     (State.CLOSED, Received): SessionCore._ignored,
     (State.CLOSED, Consumed): SessionCore._ignored,
     (State.CLOSED, Refused): SessionCore._ignored,

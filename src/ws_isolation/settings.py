@@ -8,7 +8,7 @@ environment, so what a test sees is what production does.
 from __future__ import annotations
 
 import re
-from typing import Final, NoReturn, cast, final
+from typing import Final, Literal, NoReturn, cast, final
 from urllib.parse import urlsplit
 
 import attrs
@@ -27,6 +27,8 @@ _SECONDS: Final = {
     "drain_seconds": (0.1, 3_600.0),
     "detached_seconds": (0.0, 86_400.0),
     "stream_seconds": (1.0, 86_400.0),
+    "window_seconds": (0.0, 86_400.0),
+    "tip_seconds": (1.0, 3_600.0),
     "expiry_skew_seconds": (0.0, 300.0),
 }
 _COUNTS: Final = {
@@ -36,6 +38,10 @@ _COUNTS: Final = {
     "outbox_bytes": (4_096, 1_073_741_824),
     "inbox_messages": (1, 10_000),
     "message_burst": (1, 100_000),
+    "window_events": (0, 1_000_000),
+    "window_bytes": (0, 1_073_741_824),
+    "replay_events": (0, 100_000),
+    "streams_bytes": (0, 1_099_511_627_776),
     "sessions_per_identity": (1, 100_000),
     "pending_handshakes": (1, 1_000_000),
 }
@@ -84,6 +90,10 @@ class Settings:
     """Seconds that spawned work goes on after the last session of its identity has ended."""
     stream_seconds: float = 300.0
     """Seconds that a stream is kept after its last session or event."""
+    window_seconds: float = 300.0
+    """Seconds that an event can be replayed, 0 to 86,400; its stream's end ends that sooner."""
+    tip_seconds: float = 40.0
+    """Seconds between looks whether the engine holds more than was delivered, spread by half of it, 1 to 3,600."""
     expiry_skew_seconds: float = 30.0
     """Seconds that a session may live past ``expires_at``, for clocks that differ."""
 
@@ -95,6 +105,16 @@ class Settings:
     """Events that may wait for one socket."""
     outbox_bytes: int = 1_048_576
     """Bytes that may wait for one socket."""
+    window_events: int = 512
+    """Durable events of one identity that are kept for clients that come back."""
+    window_bytes: int = 1_048_576
+    """Their bytes."""
+    replay_events: int = 300
+    """Events that one resume may replay; a client further behind gets a gap."""
+    streams_bytes: int = 536_870_912
+    """Bytes in all windows of a process; above it, those that were written to longest ago are forgotten first."""
+    session_scope: Literal["identity", "thread"] = "identity"
+    """``thread``: a session gets only the events of its context's thread, and those that belong to none."""
     inbox_messages: int = 32
     """Messages that may wait for the handler of one session (what uvicorn queues as well)."""
     messages_per_minute: float = 100.0
@@ -112,6 +132,8 @@ class Settings:
             _check_number(name, getattr(self, name), low, high)
         for name, (least, most) in _COUNTS.items():
             _check_count(name, getattr(self, name), least, most)
+        if self.session_scope not in ("identity", "thread"):
+            _fail("session_scope", self.session_scope, "'identity' or 'thread'")
         if type(self.require_tls) is not bool:
             _fail("require_tls", self.require_tls, "a bool")
         for origin in _strings("origins", self.origins):

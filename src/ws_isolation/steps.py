@@ -14,6 +14,7 @@ import msgspec
 from .closing import CloseCode
 from .events.envelope import Envelope
 from .frames import ErrorFrame, Message
+from .stream import Gap
 
 __all__ = (
     "Abort",
@@ -24,6 +25,7 @@ __all__ = (
     "Ended",
     "Finished",
     "Input",
+    "Missed",
     "Offered",
     "PeerGone",
     "Received",
@@ -45,6 +47,13 @@ class Offered(msgspec.Struct, frozen=True):
     """The stream has an envelope for this session."""
 
     envelope: Envelope
+
+
+@final
+class Missed(msgspec.Struct, frozen=True):
+    """Events are lost for this session: the client must hear of it before any later one."""
+
+    gap: Gap
 
 
 @final
@@ -111,7 +120,7 @@ class Finished(msgspec.Struct, frozen=True):
 
 
 Input: TypeAlias = (
-    Offered | Received | Consumed | Refused | WriterReady | WriteFailed | Ticked | Ended | PeerGone | Finished
+    Offered | Missed | Received | Consumed | Refused | WriterReady | WriteFailed | Ticked | Ended | PeerGone | Finished
 )
 """What a session core takes."""
 

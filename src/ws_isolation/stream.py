@@ -1,31 +1,44 @@
 """
-The stream of one identity: order, chain and cursor, without any I/O.
+The stream of one identity: order, chain, window and cursor, without any I/O.
 
 Rule 1: a durable event gets the next ``seq``, and ``prev``, the id of the one
 before it, in one step. Rule 2: a cursor is answered truthfully: *resumed* only
-where nothing was missed, else a *gap* that says why. Rule 3: which stream a
-client reads follows from its context; a cursor names a place, never a stream.
+where everything that was missed can be replayed, else a *gap* that says why;
+never a part of it. Rule 3: which stream a client reads follows from its
+context; a cursor names a place, never a stream.
 
-This version keeps no events: a client that stands at the top has missed
-nothing, one that stands behind it gets a gap.
+Whatever a history was read from, ``answer`` checks it the same way: an engine
+that lost its last seconds is found out by the chain, not believed.
 """
 
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Final, Literal, TypeAlias, final
+from collections import deque
+from itertools import islice, pairwise
+from typing import Final, Literal, TypeAlias, final
 
 import msgspec
 
 from .errors import SchemaViolationError
-from .events.envelope import Envelope, seal
-from .lifecycle import Lifecycle
+from .events.declaration import Event
+from .events.envelope import EVENT_BYTES, Envelope, seal
+from .keys import Identity
 
-if TYPE_CHECKING:
-    from .events import Event
-    from .keys import Identity
-
-__all__ = ("NIL_ID", "Cursor", "Gap", "GapReason", "Resumed", "Start", "Stream", "parse_start")
+__all__ = (
+    "NIL_ID",
+    "Cursor",
+    "Draft",
+    "Gap",
+    "GapReason",
+    "Limits",
+    "Page",
+    "Resumed",
+    "Start",
+    "Stream",
+    "answer",
+    "parse_start",
+)
 
 NIL_ID: Final = "00000000-0000-0000-0000-000000000000"
 """The id at ``seq`` 0, and the ``prev`` of a stream's first event."""
@@ -84,10 +97,10 @@ def parse_start(text: str | None, /) -> Start:
 
 @final
 class Resumed(msgspec.Struct, frozen=True):
-    """Nothing was missed. *count* events were replayed before it."""
+    """Everything that was missed is *replay*, in order; after it the client stands at *cursor*."""
 
     cursor: Cursor
-    count: int
+    replay: tuple[Envelope, ...] = ()
 
 
 @final
@@ -101,85 +114,218 @@ class Gap(msgspec.Struct, frozen=True):
 
 
 @final
+class Draft(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    An event that is ready to be given its place.
+
+    Attributes:
+        event: What happened.
+        owner: Whose it is, as its sender's context says.
+        id: A new UUID of version 7.
+        time: RFC 3339 UTC.
+        run_seq: Its place within its run, None for a delta and outside of a run.
+        event_bytes: Bytes that the encoded event may have.
+    """
+
+    event: Event
+    owner: Identity
+    id: str
+    time: str
+    run_seq: int | None = None
+    event_bytes: int = EVENT_BYTES
+
+    def at(self, *, epoch: str, seq: int, prev: str) -> Envelope:
+        """
+        Return the envelope at this place.
+
+        Raises:
+            InvalidEventError: Too big, or not made by its constructor.
+        """
+        return seal(
+            self.event,
+            owner=self.owner,
+            id=self.id,
+            epoch=epoch,
+            seq=seq,
+            prev=prev,
+            run_seq=self.run_seq,
+            time=self.time,
+            event_bytes=self.event_bytes,
+        )
+
+
+@final
+class Limits(msgspec.Struct, frozen=True):
+    """
+    How much a stream keeps for clients that come back, and how much one of them gets.
+
+    Attributes:
+        events: Events in the window.
+        size: Their bytes together.
+        seconds: Their age.
+        replay: Events that one resume may replay.
+    """
+
+    events: int = 512
+    size: int = 1_048_576
+    seconds: float = 300.0
+    replay: int = 300
+
+
+@final
+class Page(msgspec.Struct, frozen=True):
+    """
+    What an engine holds behind a cursor, read in one step.
+
+    Attributes:
+        top: The last durable event.
+        entries: Every event from the one after the cursor to the top, as far as the window still has them.
+    """
+
+    top: Cursor
+    entries: tuple[Envelope, ...]
+
+
+def answer(start: Start, page: Page, /, *, replay: int) -> Resumed | Gap | None:
+    """
+    Say what a client that begins at *start* gets; None where it asked for live events only.
+
+    The order of the checks is that of the gap reasons in the wire reference.
+    The entry at the cursor itself is not needed: the ``prev`` of the next one
+    names it.
+
+    Args:
+        start: Where the client wants to begin.
+        page: What was read behind it.
+        replay: Events that may be replayed at most.
+    """
+    top, entries = page.top, page.entries
+    if start is None:
+        return None
+    if start == "window":
+        entries = entries[-replay:] if replay else ()
+        return Resumed(top, entries) if _is_chained(entries, top) else Gap("divergence", top)
+    missed = top.seq - start.seq
+    reason: GapReason | None = None
+    if start.epoch != top.epoch:
+        return Gap("epoch_changed", top)
+    if missed <= 0:
+        return Resumed(top) if start == top else Gap("divergence", top)
+    if not entries or entries[0].seq > start.seq + 1:
+        reason = "trimmed"
+    elif entries[0].seq != start.seq + 1 or entries[0].prev != start.id or not _is_chained(entries, top):
+        reason = "divergence"
+    elif missed > replay:
+        reason = "replay_limit"
+    if reason is None:
+        return Resumed(top, entries)
+    return Gap(reason, top) if reason == "divergence" else Gap(reason, top, start.seq + 1, top.seq)
+
+
+def _is_chained(entries: tuple[Envelope, ...], top: Cursor) -> bool:
+    """Tell whether each entry names the one before it, without a hole, and the last one is the top."""
+    for before, entry in pairwise(entries):
+        if entry.seq != before.seq + 1 or entry.prev != before.id or entry.epoch != top.epoch:
+            return False
+    last = entries[-1] if entries else None
+    return last is None or (last.epoch, last.seq, last.id) == (top.epoch, top.seq, top.id)
+
+
+@final
 class Stream:
     """
-    The ordered log of one identity's events.
+    The ordered, bounded log of one identity's events.
 
     Lives from the first session or event of its identity to the time-out after
-    the last.
+    the last. The top outlives the window: an idle client is still verified.
 
     Args:
         identity: Whose it is.
         epoch: The name of this unbroken history, new for every stream.
+        limits: What its window keeps.
     """
 
-    __slots__ = ("epoch", "identity", "last_id", "lifecycle", "seq")
+    __slots__ = ("_limits", "_times", "_window", "epoch", "identity", "last_id", "seq", "size")
 
-    def __init__(self, identity: Identity, epoch: str) -> None:
+    def __init__(self, identity: Identity, epoch: str, limits: Limits = Limits()) -> None:  # noqa: B008  # a value
         self.identity: Identity = identity
         self.epoch: str = epoch
         self.seq: int = 0
         self.last_id: str = NIL_ID
-        self.lifecycle: Lifecycle = Lifecycle()
+        self.size: int = 0
+        """Bytes in the window."""
+        self._limits = limits
+        # Times beside the envelopes and not in pairs with them: a tuple per event would keep the collector busy.
+        self._window: deque[Envelope] = deque()
+        self._times: deque[float] = deque()
+
+    def __len__(self) -> int:
+        """Return the number of events in the window."""
+        return len(self._window)
 
     @property
     def cursor(self) -> Cursor:
         """The top: the last durable event."""
         return Cursor(self.epoch, self.seq, self.last_id)
 
-    def append(
-        self, event: Event, /, *, event_id: str, time: str, limit: int, owner: Identity | None = None
-    ) -> Envelope:
+    @property
+    def newest(self) -> float:
+        """When the last event in the window came; minus infinity where it is empty."""
+        return self._times[-1] if self._times else float("-inf")
+
+    def append(self, draft: Draft, now: float = 0.0, /) -> Envelope:
         """
-        Give *event* its place and return it as an envelope.
+        Give an event its place and return it as an envelope.
+
+        The envelope's owner is the draft's: a sender who got hold of the wrong
+        stream relabels nothing, the last hop finds out.
 
         Args:
-            event: The event; its run must be in a state in which it is legal.
-            event_id: A new UUID of version 7.
-            time: RFC 3339 UTC.
-            limit: Bytes that the encoded event may have.
-            owner: Whose it is, as its sender says; the stream's identity where
-                None. A sender who got hold of the wrong stream relabels nothing:
-                the last hop finds out.
+            draft: The event.
+            now: Seconds, monotonic: from when its age counts.
 
         Raises:
-            LifecycleError: Not legal now. The stream is unchanged.
             InvalidEventError: Too big. The stream is unchanged.
         """
-        run_seq = self.lifecycle.check(event)
-        durable = event.durable
-        envelope = seal(
-            event,
-            owner=self.identity if owner is None else owner,
-            id=event_id,
-            epoch=self.epoch,
-            seq=self.seq + 1 if durable else self.seq,
-            prev=self.last_id if durable else "",
-            run_seq=run_seq,
-            time=time,
-            event_bytes=limit,
-        )
-        self.lifecycle.apply(event)
-        if durable:
-            self.seq += 1
-            self.last_id = event_id
+        if not draft.event.durable:
+            return draft.at(epoch=self.epoch, seq=self.seq, prev="")
+        envelope = draft.at(epoch=self.epoch, seq=self.seq + 1, prev=self.last_id)
+        self.seq += 1
+        self.last_id = envelope.id
+        self._window.append(envelope)
+        self._times.append(now)
+        self.size += envelope.size
+        if len(self._window) > self._limits.events or self.size > self._limits.size:
+            self._shrink()
+        elif self._times[0] <= now - self._limits.seconds:
+            self.trim(now)
         return envelope
 
-    def answer(self, start: Start, /) -> Resumed | Gap | None:
-        """
-        Say what a client that begins at *start* has missed; None where it asked for live events only.
+    def read(self, start: Start, now: float, /) -> Page:
+        """Return what is behind *start*, which may be anything a client sent; all of the window for ``window``."""
+        self.trim(now)
+        if start is None or not self._window:
+            return Page(self.cursor, ())
+        first = self._window[0].seq
+        skipped = 0 if start == "window" else start.seq + 1 - first
+        return Page(self.cursor, tuple(islice(self._window, max(0, skipped), None)))
 
-        The order of the checks is that of the gap reasons in the wire reference.
-        """
-        top = self.cursor
-        if start is None:
-            return None
-        if start == "window":
-            return Resumed(top, 0) if self.seq == 0 else Gap("trimmed", top, 1, self.seq)
-        if start.epoch != self.epoch:
-            return Gap("epoch_changed", top)
-        if start.seq < self.seq:
-            return Gap("trimmed", top, start.seq + 1, self.seq)
-        if start != top:
-            return Gap("divergence", top)
-        return Resumed(top, 0)
+    def trim(self, now: float, /) -> None:
+        """Forget what is older than the window."""
+        oldest = now - self._limits.seconds
+        while self._times and self._times[0] <= oldest:
+            self._forget()
+
+    def clear(self) -> None:
+        """Forget the whole window, not the top: clients behind it get a gap, and are told so."""
+        self._window.clear()
+        self._times.clear()
+        self.size = 0
+
+    def _shrink(self) -> None:
+        while len(self._window) > self._limits.events or self.size > self._limits.size:
+            self._forget()
+
+    def _forget(self) -> None:
+        self.size -= self._window.popleft().size
+        self._times.popleft()

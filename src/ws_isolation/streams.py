@@ -1,23 +1,31 @@
 """
-The streams of one process, and who listens to them.
+What one node has of its users' streams: who listens, what runs, and where they have got to.
 
-In memory, and the only place that knows which session belongs to which
-identity. There is no call that reaches more than one stream.
+The only place that knows which session belongs to which identity. There is no
+call that reaches more than one stream.
+
+Rule: what an engine announces is followed along its chain. What comes next is
+offered; what is missing is read again; what cannot be read is a gap, and every
+session is told before anything later.
 """
 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, Protocol, final
+from typing import TYPE_CHECKING, Any, Final, Protocol, final
 
-from .ids import new_epoch
-from .stream import Stream
+from .chain import Arrival, Chain
+from .lifecycle import Lifecycle
+from .stream import Cursor, Gap, Page, Resumed, answer
 
 if TYPE_CHECKING:
     from .events.envelope import Envelope
     from .keys import Identity
 
-__all__ = ("LiveStream", "OpenRun", "Streams", "Subscriber")
+__all__ = ("LiveStream", "OpenRun", "Reader", "Seat", "Streams", "Subscriber")
+
+_MOST_HELD: Final = 1_024
+"""Events that wait while a history is read again; with more the rest is left to the next reading."""
 
 
 class Subscriber(Protocol):
@@ -25,6 +33,18 @@ class Subscriber(Protocol):
 
     def offer(self, envelope: Envelope, /) -> bool:
         """Queue the envelope without waiting; False where the session is over or full."""
+        ...
+
+    def missed(self, gap: Gap, /) -> None:
+        """Tell the client, before any later event, that something cannot be replayed."""
+        ...
+
+
+class Reader(Protocol):
+    """Who reads histories."""
+
+    def read_soon(self, live: LiveStream, /) -> None:
+        """Read what is behind the stream's chain, and hand it to ``caught_up``."""
         ...
 
 
@@ -37,18 +57,70 @@ class OpenRun(Protocol):
 
 
 @final
+class Seat:
+    """The place of a session that is being put on its stream: it keeps what is published meanwhile."""
+
+    __slots__ = ("gap", "kept")
+
+    def __init__(self) -> None:
+        self.kept: list[Envelope] = []
+        self.gap: Gap | None = None
+        """The last one meanwhile: what was kept before it does not matter any more."""
+
+    def offer(self, envelope: Envelope, /) -> bool:
+        """Keep the envelope for the session; False where too many wait, which the session makes up for by a gap."""
+        if len(self.kept) >= _MOST_HELD:
+            self.gap = Gap("replay_limit", Cursor(envelope.epoch, envelope.seq, envelope.id))
+            self.kept.clear()
+            return False
+        self.kept.append(envelope)
+        return True
+
+    def missed(self, gap: Gap, /) -> None:
+        """Keep the gap for the session."""
+        self.gap = gap
+        self.kept.clear()
+
+
+@final
 class LiveStream:
     """
-    One identity's stream with its sessions, runs and spawned work.
+    One identity's stream as this node sees it: sessions, runs and spawned work.
 
     Lives from the first session or event to ``Settings.stream_seconds`` after
     the last, and not longer.
+
+    Args:
+        identity: Whose it is.
+        now: Seconds, monotonic.
+        reader: Who reads the history again when something is missing.
     """
 
-    __slots__ = ("__weakref__", "detached_at", "due", "runs", "sessions", "stream", "touched", "work")
+    __slots__ = (
+        "__weakref__",
+        "_held",
+        "_reader",
+        "chain",
+        "counts",
+        "detached_at",
+        "due",
+        "identity",
+        "joining",
+        "last",
+        "lifecycle",
+        "reading",
+        "runs",
+        "sessions",
+        "tip_due",
+        "touched",
+        "work",
+    )
 
-    def __init__(self, stream: Stream, now: float) -> None:
-        self.stream: Stream = stream
+    def __init__(self, identity: Identity, now: float, reader: Reader) -> None:
+        self.identity: Identity = identity
+        self.chain: Chain | None = None
+        """Where its sessions have got to; None before the first one."""
+        self.lifecycle: Lifecycle = Lifecycle()
         self.sessions: tuple[Subscriber, ...] = ()
         self.runs: dict[str, OpenRun] = {}
         self.work: set[asyncio.Task[Any]] = set()
@@ -56,10 +128,26 @@ class LiveStream:
         self.detached_at: float = now
         self.due: float = float("inf")
         """When it is looked at next."""
+        self.tip_due: float = float("inf")
+        """When the engine is asked next whether there is more."""
+        self.last: Envelope | None = None
+        """What was offered last."""
+        self.counts: tuple[int, int] = (0, 0)
+        """How many sessions queued it, and how many could not."""
+        self.reading: bool = False
+        """Whether the history is being read; what arrives meanwhile is held."""
+        self.joining: asyncio.Lock = asyncio.Lock()
+        """Held while the first session puts this node on the stream."""
+        self._held: list[Envelope] = []
+        self._reader = reader
 
     def subscribe(self, session: Subscriber, /) -> None:
         """Add a session; what is published from now on is offered to it."""
         self.sessions = (*self.sessions, session)
+
+    def replace(self, seat: Subscriber, session: Subscriber, /) -> None:
+        """Put *session* where this very *seat* was."""
+        self.sessions = tuple(session if other is seat else other for other in self.sessions)
 
     def unsubscribe(self, session: Subscriber, now: float, /) -> None:
         """Remove this very session, by object and never by id; harmless when it is gone."""
@@ -67,15 +155,76 @@ class LiveStream:
         if not self.sessions:
             self.detached_at = now
 
-    def publish(self, envelope: Envelope, now: float, /) -> tuple[int, int]:
+    def arrived(self, envelope: Envelope, /) -> None:
+        """Take what the engine announces."""
+        chain = self.chain
+        if self.reading or chain is None:
+            self._hold(envelope)
+            return
+        arrival = chain.follow(envelope)
+        if arrival is Arrival.NEXT:
+            self.offer(envelope)
+        elif arrival is not Arrival.DUPLICATE:
+            self._hold(envelope)
+            self.read_again()
+
+    def read_again(self) -> None:
+        """Have the history read from where the sessions are; harmless while that goes on."""
+        if not self.reading:
+            self.reading = True
+            self._reader.read_soon(self)
+
+    def begin(self, page: Page, /) -> Chain:
+        """Follow the stream from its top on."""
+        self.reading = False
+        chain = self.chain = Chain(page.top)
+        self._take_held(page.top)
+        return chain
+
+    def caught_up(self, page: Page, replay: int, /) -> Gap | None:
+        """
+        Go on from what was read: offer what was missed, or tell every session of the gap; return the gap.
+
+        Args:
+            page: What is behind the chain's cursor.
+            replay: Events that may be made up for at most.
+        """
+        self.reading = False
+        chain = self.chain or self.begin(page)
+        result = answer(chain.cursor, page, replay=replay)
+        if isinstance(result, Resumed):
+            for envelope in result.replay:
+                chain.follow(envelope)
+                self.offer(envelope)
+            self._take_held(chain.cursor)
+            return None
+        gap = Gap("divergence", page.top) if result is None else result
+        chain.move_to(gap.cursor)
+        for session in self.sessions:
+            session.missed(gap)
+        self._take_held(gap.cursor)
+        return gap
+
+    def _hold(self, envelope: Envelope) -> None:
+        if len(self._held) < _MOST_HELD:
+            self._held.append(envelope)
+
+    def _take_held(self, top: Cursor) -> None:
+        """Go through what arrived meanwhile; what *top* covers was made up for."""
+        held, self._held = self._held, []
+        for envelope in held:
+            if envelope.epoch == top.epoch and envelope.seq >= top.seq + envelope.durable:
+                self.arrived(envelope)
+
+    def offer(self, envelope: Envelope, /) -> tuple[int, int]:
         """Offer *envelope* to every session; return how many queued it and how many could not."""
-        self.touched = now
         queued = 0
         sessions = self.sessions
         for session in sessions:
             if session.offer(envelope):
                 queued += 1
-        return queued, len(sessions) - queued
+        self.last, self.counts = envelope, (queued, len(sessions) - queued)
+        return self.counts
 
     @property
     def is_idle(self) -> bool:
@@ -87,10 +236,11 @@ class LiveStream:
 class Streams:
     """All streams of one factory. Lives as long as the factory runs."""
 
-    __slots__ = ("_by_identity",)
+    __slots__ = ("_by_identity", "_reader")
 
-    def __init__(self) -> None:
+    def __init__(self, reader: Reader) -> None:
         self._by_identity: dict[Identity, LiveStream] = {}
+        self._reader = reader
 
     def __len__(self) -> int:
         """Return the number of streams."""
@@ -100,7 +250,7 @@ class Streams:
         """Return the identity's stream, a new one where there is none."""
         live = self._by_identity.get(identity)
         if live is None:
-            live = self._by_identity[identity] = LiveStream(Stream(identity, new_epoch()), now)
+            live = self._by_identity[identity] = LiveStream(identity, now, self._reader)
         return live
 
     def find(self, identity: Identity, /) -> LiveStream | None:
@@ -108,9 +258,9 @@ class Streams:
         return self._by_identity.get(identity)
 
     def drop(self, live: LiveStream, /) -> None:
-        """Forget this very stream; its epoch ends with it."""
-        if self._by_identity.get(live.stream.identity) is live:
-            del self._by_identity[live.stream.identity]
+        """Forget this very stream."""
+        if self._by_identity.get(live.identity) is live:
+            del self._by_identity[live.identity]
 
     def all(self) -> tuple[LiveStream, ...]:
         """Return every stream, for the end of the factory."""

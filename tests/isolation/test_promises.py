@@ -107,7 +107,7 @@ async def naive_serve(
     transport = await opening.accept(None)
     if context is None:
         return
-    session = factory.open_session(context, transport, wire=_wire(), start=None, handshake=opening.handshake)
+    session = await factory.open_session(context, transport, wire=_wire(), start=None, handshake=opening.handshake)
     session.begin()
     await handler(session)
 

@@ -25,7 +25,6 @@ from hypothesis.stateful import (
 from tests.shell import Bench, Served, note
 from ws_isolation import IsolatedManager, Session, UserExecutionContext
 from ws_isolation.keys import Identity
-from ws_isolation.stream import Stream
 from ws_isolation.streams import LiveStream, Streams, Subscriber
 from ws_isolation.testing.clock import settle
 
@@ -320,7 +319,7 @@ def _first(self: Streams, identity: Identity, now: float, /) -> LiveStream:
     Fall back to whatever stream there is.
     """
     if not self._by_identity:
-        self._by_identity[identity] = LiveStream(Stream(identity, "epoch"), now)
+        self._by_identity[identity] = LiveStream(identity, now, self._reader)
     return next(iter(self._by_identity.values()))
 
 
@@ -360,4 +359,6 @@ def test_broken_variant_is_caught(what: str, symptom: str) -> None:
     with pytest.MonkeyPatch.context() as patch:
         _break(patch, what)
         with pytest.raises(AssertionError, match=symptom):
-            run(max_examples=5_000, phases=[Phase.generate], database=None, print_blob=False, report_multiple_bugs=False)
+            run(
+                max_examples=5_000, phases=[Phase.generate], database=None, print_blob=False, report_multiple_bugs=False
+            )

@@ -7,10 +7,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
-from typing import Any, Final, NoReturn, TypeAlias, cast
+from typing import Final, NoReturn, TypeAlias, cast
 
 import attrs
 
+from tests.logs import put
 from tests.servers.running import Authenticate, Client, Handler, by_token, until_gone
 from ws_isolation import (
     Handshake,
@@ -23,6 +24,8 @@ from ws_isolation import (
     errors,
     events,
 )
+from ws_isolation.keys import identity_of
+from ws_isolation.stream import Stream
 from ws_isolation.testing import FakeClock, make_context
 
 CANARY: Final = "canary-6f1d2c"
@@ -161,28 +164,17 @@ async def _does_not_read(session: Session) -> None:
 
 async def _edits(session: Session) -> None:
     object.__setattr__(session.context, "user_id", CANARY)
-    live = session._live
-    envelope = live.stream.append(
-        events.Custom(name="after.edit", value=CANARY), event_id="e" * 8, time="2026-11-22T21:09:00Z", limit=65_536
-    )
+    own = Stream(session._live.identity, "own")
+    envelope = put(own, events.Custom(name="after.edit", value=CANARY), "e" * 8)
     session.offer(envelope)
     await until_gone(session)
 
 
 async def _is_given_a_foreign_envelope(session: Session) -> None:
-    other = await _foreign_live(session)
-    envelope = other.append(
-        events.Custom(name="foreign.event", value=CANARY), event_id="f" * 8, time="2026-11-22T21:09:00Z", limit=65_536
-    )
+    other = Stream(identity_of(make_context(CANARY)), "other")
+    envelope = put(other, events.Custom(name="foreign.event", value=CANARY), "f" * 8)
     session.offer(envelope)
     await until_gone(session)
-
-
-async def _foreign_live(_session: Session) -> Any:
-    from ws_isolation.keys import identity_of
-    from ws_isolation.stream import Stream
-
-    return Stream(identity_of(make_context(CANARY)), "other")
 
 
 def _fails(_manager: IsolatedManager) -> NoReturn:

@@ -108,7 +108,7 @@ class SkipsPlaces(OwnManager):
         Append *event* and move the top.
         """
         delivery = super().append(event)
-        self.stream.seq += 1
+        self.log.stream.seq += 1
         return delivery
 
 
@@ -193,7 +193,7 @@ class PairsByOrder(OwnManager):
         """
         Append *event*, unless another tool is next.
         """
-        calls = [call for call, _ in self.stream.lifecycle.open_tools(str(event.run_id))]
+        calls = [call for call, _ in self.log.lifecycle.open_tools(str(event.run_id))]
         if isinstance(event, ToolCompleted) and calls and event.tool_call_id != calls[self.place]:
             rule = "L08"
             raise errors.LifecycleError(rule, "not the next")
@@ -209,7 +209,7 @@ class PairsByName(OwnManager):
         """
         Append *event*, unless a tool of that name is open.
         """
-        names = [name for _, name in self.stream.lifecycle.open_tools(str(event.run_id))]
+        names = [name for _, name in self.log.lifecycle.open_tools(str(event.run_id))]
         if isinstance(event, ToolExecuting) and event.tool_name in names:
             rule = "L09"
             raise errors.LifecycleError(rule, "open already")
@@ -378,7 +378,7 @@ class Counts(OwnManager):
         """
         Events of all users.
         """
-        return sum(stream.seq for stream in self._streams.values())
+        return sum(log.stream.seq for log in self._streams.values())
 
     def stats(self) -> Any:
         """

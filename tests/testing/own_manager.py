@@ -4,19 +4,32 @@ A small manager of an application's own: no factory, no sessions, one stream for
 
 from __future__ import annotations
 
-from typing import Any, Final, TypeAlias
+from typing import Any, TypeAlias
 
+import attrs
+
+from tests.logs import put
 from ws_isolation import Delivery, UserExecutionContext, errors
 from ws_isolation.delivery import ManagerStats
 from ws_isolation.events import Event
 from ws_isolation.ids import new_epoch, new_uuid7
 from ws_isolation.keys import Identity, identity_of
+from ws_isolation.lifecycle import Lifecycle
 from ws_isolation.manager import RunMixin
 from ws_isolation.stream import Stream
 
-_TIME: Final = "2026-11-22T21:09:00Z"
 
-Streams: TypeAlias = dict[Any, Stream]
+@attrs.define
+class Log:
+    """
+    One identity's stream, and the legal order of its runs.
+    """
+
+    stream: Stream
+    lifecycle: Lifecycle = attrs.field(factory=Lifecycle)
+
+
+Streams: TypeAlias = dict[Any, Log]
 """All streams of the application."""
 
 
@@ -38,14 +51,14 @@ class OwnManager(RunMixin):
         return self._context
 
     @property
-    def stream(self) -> Stream:
+    def log(self) -> Log:
         """
         The stream of its identity.
         """
         identity = identity_of(self._context)
         key = self.key(identity)
         if key not in self._streams:
-            self._streams[key] = Stream(identity, new_epoch())
+            self._streams[key] = Log(Stream(identity, new_epoch()))
         return self._streams[key]
 
     def key(self, identity: Identity) -> object:
@@ -68,14 +81,14 @@ class OwnManager(RunMixin):
         """
         Give *event* its place.
         """
-        envelope = self.stream.append(event, event_id=new_uuid7(), time=_TIME, limit=65_536)
+        envelope = put(self.log.stream, event, new_uuid7(), lifecycle=self.log.lifecycle)
         return Delivery(envelope.id, envelope.seq, 0)
 
     def stats(self) -> ManagerStats:
         """
         Count.
         """
-        return ManagerStats(sent=self.sent, sessions=0, open_runs=len(self.stream.lifecycle.open_runs))
+        return ManagerStats(sent=self.sent, sessions=0, open_runs=len(self.log.lifecycle.open_runs))
 
 
 def is_event(value: object) -> bool:

@@ -1,0 +1,84 @@
+"""
+Whether what arrives is what comes next: the chain, as one node follows it.
+
+Rule 1: right place and right ``prev`` is the next event, and nothing else is.
+Rule 2: a place that was given twice is told from a repetition by its id, so an
+engine that fell back to older data cannot pass for a duplicate. Rule 3: it
+decides and remembers; what to do about it is the caller's.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections import deque
+from typing import TYPE_CHECKING, Final, final
+
+from .stream import Cursor
+
+if TYPE_CHECKING:
+    from .events.envelope import Envelope
+
+__all__ = ("Arrival", "Chain")
+
+RECENT_IDS: Final = 512
+"""Delivered ids that are remembered: as many as a window holds, so that whatever can be repeated is known."""
+
+
+class Arrival(enum.Enum):
+    """What an arriving event is."""
+
+    NEXT = "next"
+    DUPLICATE = "duplicate"
+    HOLE = "hole"
+    """Something before it is missing: read the history again."""
+    DIVERGENCE = "divergence"
+    """Another history than the one that was delivered: no replay can heal it."""
+
+
+@final
+class Chain:
+    """
+    Where one identity's sessions on this node have got to. Lives as long as they do.
+
+    Args:
+        top: Where the stream stands.
+    """
+
+    __slots__ = ("_epoch", "_last_id", "_recent", "_seq")
+
+    def __init__(self, top: Cursor) -> None:
+        # Searched only where something is wrong, appended to for each event: a list is smaller and faster than a set.
+        self._recent: deque[str] = deque(maxlen=RECENT_IDS)
+        self.move_to(top)
+
+    @property
+    def cursor(self) -> Cursor:
+        """The last durable event that was delivered."""
+        return Cursor(self._epoch, self._seq, self._last_id)
+
+    def move_to(self, top: Cursor, /) -> None:
+        """Go on from *top*: after a gap, nothing before it is expected any more."""
+        self._epoch, self._seq, self._last_id = top.epoch, top.seq, top.id
+        self._recent.append(top.id)
+
+    def follow(self, envelope: Envelope, /) -> Arrival:
+        """
+        Say what *envelope* is, and take the next one as delivered.
+
+        A delta has no place of its own: it is next where it was stamped after
+        what was delivered, old ones included, and a hole where something
+        durable before it has not arrived.
+        """
+        if envelope.epoch != self._epoch:
+            return Arrival.DIVERGENCE
+        if not envelope.durable:
+            return Arrival.HOLE if envelope.seq > self._seq else Arrival.NEXT
+        if envelope.seq > self._seq + 1:
+            return Arrival.HOLE
+        if envelope.seq == self._seq + 1:
+            if envelope.prev != self._last_id:
+                return Arrival.DIVERGENCE
+            self._seq, self._last_id = envelope.seq, envelope.id
+            self._recent.append(envelope.id)
+            return Arrival.NEXT
+        return Arrival.DUPLICATE if envelope.id in self._recent else Arrival.DIVERGENCE
