@@ -239,7 +239,7 @@ def test_control_counting_server(last: dict[str, object], message: str) -> None:
     """
     A server that says resumed and replays nothing is found; one that says gap is believed.
     """
-    frames = [{"type": "ws.welcome", "cursor": {"epoch": "E2", "seq": 2, "id": "b"}}, last]
+    frames: list[dict[str, object]] = [{"type": "ws.welcome", "cursor": {"epoch": "E2", "seq": 2, "id": "b"}}, last]
     cursor = "E2.1.00000000-0000-0000-0000-00000000000a"
 
     if message:
