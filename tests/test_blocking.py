@@ -9,12 +9,12 @@ from concurrent.futures import CancelledError
 
 import pytest
 
-from tests.managers import Failing
+from tests.managers import Around, Failing
 from tests.runs import Desk, check_nothing_left, check_pairs, desk
 from tests.shell import note
-from ws_isolation import errors
+from ws_isolation import Delivery, errors
 from ws_isolation.blocking import BlockingManager
-from ws_isolation.events import Custom, Problem
+from ws_isolation.events import Custom, Event, Problem
 from ws_isolation.threads import Portal
 
 
@@ -183,4 +183,28 @@ async def test_interrupted_while_it_begins() -> None:
 
         await asyncio.to_thread(work)
         assert ["agent_started", "agent_cancelled", "custom"] == await here.types()
+        check_nothing_left(here)
+
+
+async def test_time_out_while_it_begins() -> None:
+    """A run whose start takes too long is given up: it ends as cancelled as soon as its start is through."""
+    async with desk() as here:
+        gate = asyncio.Event()
+
+        class Late(Around):
+            async def send(self, event: Event, /) -> Delivery:
+                await gate.wait()
+                return await self.inner.send(event)
+
+        portal = Portal(here.factory)
+        manager = BlockingManager(portal, Late(here.manager), timeout=0.05)
+
+        def work() -> None:
+            with pytest.raises(TimeoutError, match=r"run\(\) took longer"), manager.run("a"):
+                pass
+
+        await asyncio.to_thread(work)
+        assert [] == await here.events()
+        gate.set()
+        assert ["agent_started", "agent_cancelled"] == await here.types()
         check_nothing_left(here)
