@@ -67,6 +67,9 @@ LAYERS: Final[tuple[tuple[str, ...], ...]] = (
         "clockwork",
         "runtime",
         "factory",
+        "threads",
+        "blocking",
+        "after_commit",
         "serving",
     ),
     # 7: frameworks, and other people's tests

@@ -137,7 +137,7 @@ def test_without_a_loop(call: str) -> None:
     """
     coroutine = CALLS[call](ManagerFactory())
 
-    with pytest.raises(errors.ConcurrencyError, match=r"outside an event loop.*run_coroutine_threadsafe") as refusal:
+    with pytest.raises(errors.ConcurrencyError, match=r"outside an event loop.*threads\.Portal") as refusal:
         coroutine.send(None)
     assert call in str(refusal.value)
 
@@ -156,7 +156,7 @@ async def test_in_another_loop(call: str) -> None:
         async def use() -> None:
             await CALLS[call](factory)
 
-        with pytest.raises(errors.ConcurrencyError, match=r"another event loop.*run_coroutine_threadsafe") as refusal:
+        with pytest.raises(errors.ConcurrencyError, match=r"another event loop.*threads\.Portal") as refusal:
             asyncio.run(use())
         assert call in str(refusal.value)
 

@@ -57,7 +57,7 @@ def test_send_without_a_loop() -> None:
     """
     sending = ManagerFactory().create_manager(make_context()).send(Custom(name="test.x", value=1))
 
-    with pytest.raises(ConcurrencyError, match=r"cannot call send\(\) outside an event loop.*run_coroutine_threadsafe"):
+    with pytest.raises(ConcurrencyError, match=r"cannot call send\(\) outside an event loop.*threads\.Portal"):
         sending.send(None)
 
 

@@ -5,6 +5,7 @@ What the public API returns, as type checkers see it.
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime
@@ -31,6 +32,8 @@ from ws_isolation import (
     events,
 )
 from ws_isolation.adapters.starlette import lifespan, manager, serve
+from ws_isolation.after_commit import AfterCommit
+from ws_isolation.blocking import BlockingManager
 from ws_isolation.closing import CloseCode
 from ws_isolation.delivery import ManagerStats
 from ws_isolation.errors import ContextTypeError, IsolationError
@@ -38,6 +41,7 @@ from ws_isolation.factory import FactoryStats
 from ws_isolation.parts import Tool
 from ws_isolation.testing import FakeClock, RecordingTransport, check_manager, make_context
 from ws_isolation.texts import MessageText, Thought
+from ws_isolation.threads import Portal
 
 
 @attrs.frozen
@@ -250,3 +254,25 @@ def failures(error: IsolationError) -> None:
         errors.ImportTimeError,
     )
     del builtins
+
+
+def threads(factory: ManagerFactory, user: IsolatedManager, event: events.Custom) -> None:
+    """
+    Sync code gets what async code gets.
+    """
+    portal = Portal(factory)
+    assert_type(portal.send_threadsafe(user, event), concurrent.futures.Future[Delivery])
+    blocking = BlockingManager(portal, user, timeout=1)
+    assert_type(blocking.send(event), Delivery)
+    with blocking.run("assistant") as run, run.tool("t") as tool:
+        assert_type(tool, Tool)
+        assert_type(run.complete("done"), Delivery)
+
+
+async def transactions(user: IsolatedManager, event: events.Custom) -> None:
+    """
+    Collected, then sent.
+    """
+    async with AfterCommit(user) as later:
+        later.send(event)
+    assert_type(later.deliveries, tuple[Delivery, ...])

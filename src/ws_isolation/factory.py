@@ -37,6 +37,7 @@ from .streams import Seat
 from .wire import DEFAULT_WIRE, Wire
 
 if TYPE_CHECKING:
+    import asyncio
     from typing import Self
 
     from .backplanes.base import Backplane
@@ -368,6 +369,15 @@ class ManagerFactory:
             InvalidStateError: It has stopped.
         """
         self._runtime.require_running(call)
+
+    def loop_for(self, call: str, /) -> asyncio.AbstractEventLoop:
+        """
+        Return the loop that it runs in. For portals: the one method that any thread may call.
+
+        Raises:
+            InvalidStateError: It does not run: not yet, not any more, or its loop is closed.
+        """
+        return self._runtime.loop_for(call)
 
     def utc_now(self) -> datetime:
         """Return the time by the factory's clock, aware, in UTC."""

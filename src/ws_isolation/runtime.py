@@ -128,7 +128,7 @@ class Runtime:
         except RuntimeError:
             msg = (
                 f"cannot call {call} outside an event loop: call it in the loop of the application, "
-                "from a thread with asyncio.run_coroutine_threadsafe(manager.send(event), loop)"
+                "or from a thread with ws_isolation.threads.Portal(factory)"
             )
             raise ConcurrencyError(msg) from None
         if self._loop is loop:
@@ -139,13 +139,29 @@ class Runtime:
         if self._loop is not None and not self._loop.is_closed() and not self._stopped:
             msg = (
                 f"cannot call {call} in another event loop than the one the factory runs in: "
-                "use asyncio.run_coroutine_threadsafe(manager.send(event), loop) with the factory's loop"
+                "use ws_isolation.threads.Portal(factory), awaiting asyncio.wrap_future(portal.send_threadsafe(...))"
             )
             raise ConcurrencyError(msg)
         self._clear()
         self.pending = 0  # those of the old loop will never end; those that outlast a stop will
         self._loop = loop
         self._stopped = False
+
+    def loop_for(self, call: str, /) -> asyncio.AbstractEventLoop:
+        """
+        Return the loop that it runs in, for a call from another thread.
+
+        Raises:
+            InvalidStateError: It does not run: not yet, not any more, or its loop is closed.
+        """
+        loop = self._loop
+        if loop is None or self._stopped or loop.is_closed():
+            msg = (
+                f"cannot call {call}: the factory runs in no event loop now; "
+                "start it in the application's loop, with 'async with factory' or lifespan"
+            )
+            raise InvalidStateError(msg)
+        return loop
 
     async def stop(self) -> None:
         """Same as ``ManagerFactory.stop()``."""
