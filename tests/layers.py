@@ -37,9 +37,20 @@ LAYERS: Final[tuple[tuple[str, ...], ...]] = (
         "events",
     ),
     # 3: what is legal, what is kept
-    ("delivery", "cutting", "lifecycle", "stream", "handshake", "door", "frames", "outbox", "deadlines"),
+    (
+        "delivery",
+        "cutting",
+        "lifecycle",
+        "stream",
+        "handshake",
+        "door",
+        "frames",
+        "auth_frame",
+        "outbox",
+        "deadlines",
+    ),
     # 4: one socket, as a state machine
-    ("wire", "steps", "session_core"),
+    ("wire", "steps", "session_core", "admission"),
     # 5: where streams live
     ("streams",),
     # 6: the asyncio shell
@@ -53,8 +64,10 @@ LAYERS: Final[tuple[tuple[str, ...], ...]] = (
         "manager",
         "session",
         "clockwork",
+        "entrance",
         "runtime",
         "factory",
+        "refusing",
         "serving",
     ),
     # 7: frameworks, and other people's tests

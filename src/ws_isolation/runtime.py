@@ -29,6 +29,7 @@ from .session import Session
 from .streams import LiveStream, Streams
 
 if TYPE_CHECKING:
+    from .entrance import Entrance
     from .events import Event
     from .keys import Identity
     from .run import Run
@@ -53,6 +54,7 @@ class Runtime:
         is_draining: Whether it is stopping.
         streams: Of all identities.
         sessions: Open ones, in the order in which they came.
+        entering: Accepted sockets that still have to say who they are.
         pending: Handshakes that are not authenticated yet.
         foreign: Envelopes that the last hop held back.
         closes: Ended handshakes and sessions by close code or HTTP status.
@@ -64,6 +66,7 @@ class Runtime:
         "_stopped",
         "clock",
         "closes",
+        "entering",
         "foreign",
         "is_draining",
         "pending",
@@ -85,6 +88,7 @@ class Runtime:
     def _clear(self) -> None:
         self.streams: Streams = Streams()
         self.sessions: dict[Session, None] = {}
+        self.entering: dict[Entrance, None] = {}
         self.is_draining: bool = False
         self._clockwork: Clockwork[Session | LiveStream] = Clockwork(self.clock, self._look)
 
@@ -137,7 +141,7 @@ class Runtime:
             return
         self.require_running("stop()")
         self.is_draining = True
-        sessions = tuple(self.sessions)
+        sessions = (*self.sessions, *self.entering)
         for session in sessions:
             session.close(closing.DRAIN)
         await self._within(self.settings.drain_seconds, [session.wait_closed() for session in sessions])
