@@ -21,6 +21,7 @@ from .admission import Admission, Admitted, Denied, Left, awaits_frame
 from .auth_frame import AuthWire
 from .context import UserExecutionContext, require_context
 from .door import Refusal, check_door, is_plain
+from .entrance import Entrance
 from .errors import (
     AccessError,
     ContextError,
@@ -30,7 +31,6 @@ from .errors import (
     UnauthenticatedError,
     UsageError,
 )
-from .entrance import Entrance
 from .finishing import finish
 from .handshake import Handshake, choose_subprotocol
 from .oplog import report
@@ -143,12 +143,14 @@ def _knock(handshake: Handshake, factory: ManagerFactory) -> Refusal | None:
 async def _open(opening: Opening, factory: ManagerFactory, authenticate: Authenticate, wire: Wire) -> Session | None:
     """Return the session, None where the handshake ended otherwise."""
     subprotocol, spoken = choose_subprotocol(opening.handshake.subprotocols, wire.subprotocol)
-    enforce_pongs = subprotocol == SUBPROTOCOL
+    pongs = subprotocol == SUBPROTOCOL
     if spoken and awaits_frame(opening.handshake, factory.settings, wire):
         transport = await _accept(opening, factory, wire, subprotocol)
         if transport is None:
             return None
-        return await _open_by_frame(opening.handshake, transport, factory, authenticate, wire, enforce_pongs=enforce_pongs)
+        return await _open_by_frame(
+            opening.handshake, transport, factory, authenticate, wire, enforce_pongs=pongs
+        )
     outcome: Admitted | Denied = Denied(closing.SUBPROTOCOL, "none of the offered subprotocols is spoken here")
     if spoken:
         try:
@@ -161,7 +163,7 @@ async def _open(opening: Opening, factory: ManagerFactory, authenticate: Authent
     transport = await _accept(opening, factory, wire, subprotocol)
     if transport is None:
         return None
-    return await _settle(outcome, opening.handshake, transport, factory, wire, enforce_pongs=enforce_pongs)
+    return await _settle(outcome, opening.handshake, transport, factory, wire, enforce_pongs=pongs)
 
 
 async def _open_by_frame(
