@@ -401,3 +401,59 @@ async def test_cut_while_waited_for(*, drains: bool) -> None:
     assert drains != task.cancelled()
     assert (4200 if drains else 4300) == code_of(opening)
     assert 0 == bench.factory.stats().pending
+
+
+async def test_second_frame_is_not_read_while_asking() -> None:
+    """
+    What comes behind the credential is not touched before the answer; the control, an eager machine, is refused.
+    """
+    one = machine()
+    one.handle(Heard(json.dumps(FRAME)))
+    with pytest.raises(errors.InvalidStateError):
+        one.handle(Heard(json.dumps(FRAME)))
+
+    assert Step.ASKING is one.step
+    assert isinstance(one.handle(Answered(Denied(closing.FORBIDDEN, ""))), Denied)
+
+
+async def test_loop_that_was_blocked() -> None:
+    """
+    A deadline that is looked at late leaves another second, in which the frame is read; then it is over.
+    """
+    for sends in (True, False):
+        bench = Bench.new(SETTINGS)
+        opening = MemoryOpening()
+        task = await served(opening, bench.factory)
+        cast("Any", bench.clock)._now += 15.0  # noqa: SLF001  # time passes, and no timer gets its turn
+        await bench.clock.advance(0)
+        assert not task.done()
+        if sends:
+            opening.transport.client_sends(FRAME)
+        await bench.clock.advance(1.5)
+
+        assert sends != task.done()
+        assert ("ws.welcome" if sends else "ws.goodbye") == opening.transport.types()[0]
+        opening.transport.client_leaves()
+        await settle()
+
+
+@pytest.mark.scenario("S32")
+async def test_cancelled_while_authenticate_is_asked() -> None:
+    """
+    The socket is accepted already, so it is told 4300; the cancellation goes on.
+    """
+
+    async def never(_shaken: Handshake) -> None:
+        await asyncio.Event().wait()
+
+    bench = Bench.new(SETTINGS)
+    opening = MemoryOpening()
+    task = asyncio.create_task(serve_opening(opening, bench.factory, never, until_over))
+    opening.transport.client_sends(FRAME)
+    await settle()
+    task.cancel()
+    await settle()
+
+    assert task.cancelled()
+    assert 4300 == code_of(opening)
+    assert 0 == bench.factory.stats().pending

@@ -87,12 +87,11 @@ class Entrance:
 
     async def _wait(self) -> Effect:
         reader = asyncio.create_task(self._read(), name="ws-entrance")
-        self._arm()
+        self._timer = self._armed()
         try:
             return await self._first
         finally:
-            if self._timer is not None:
-                self._timer.cancel()
+            self._timer.cancel()
             reader.cancel()
             await finish(asyncio.wait({reader}, timeout=self._grace_seconds))
 
@@ -105,14 +104,14 @@ class Entrance:
             report(logging.ERROR, "the transport's receive() failed", error=error)
             self.close(closing.INTERNAL_ERROR)
 
-    def _arm(self) -> None:
-        self._timer = self._clock.call_at(self._admission.due, self._tick)
+    def _armed(self) -> Timer:
+        return self._clock.call_at(self._admission.due, self._tick)
 
     def _tick(self) -> None:
         # Timers may fire early by rounding, and still count as due.
         self._feed(Ticked(max(self._clock.monotonic(), self._admission.due)))
         if not self._first.done():
-            self._arm()
+            self._timer = self._armed()
 
     def _feed(self, happened: Input) -> None:
         effect = self._admission.handle(happened)
