@@ -424,7 +424,7 @@ async def test_loop_that_was_blocked() -> None:
         bench = Bench.new(SETTINGS)
         opening = MemoryOpening()
         task = await served(opening, bench.factory)
-        cast("Any", bench.clock)._now += 15.0  # noqa: SLF001  # time passes, and no timer gets its turn
+        cast("Any", bench.clock)._now += 15.0  # time passes, and no timer gets its turn
         await bench.clock.advance(0)
         assert not task.done()
         if sends:
