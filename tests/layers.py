@@ -47,11 +47,12 @@ LAYERS: Final[tuple[tuple[str, ...], ...]] = (
         "handshake",
         "door",
         "frames",
+        "auth_frame",
         "outbox",
         "deadlines",
     ),
     # 4: one socket, as a state machine
-    ("wire", "steps", "session_core"),
+    ("wire", "steps", "session_core", "admission"),
     # 5: where streams live
     ("backplanes", "backplanes.memory", "streams"),
     # 6: the asyncio shell
@@ -65,11 +66,13 @@ LAYERS: Final[tuple[tuple[str, ...], ...]] = (
         "manager",
         "session",
         "clockwork",
+        "entrance",
         "runtime",
         "factory",
         "threads",
         "blocking",
         "after_commit",
+        "refusing",
         "serving",
     ),
     # 7: frameworks, and other people's tests

@@ -41,6 +41,7 @@ EXAMPLES: dict[str, tuple[str | int, ...]] = {
     "OwnerMismatchError": ("0190b2", "7f3a"),
     "PeerError": ("a problem",),
     "RateLimitedError": ("33 messages wait",),
+    "VersionUnsupportedError": ("version 2",),
     "SchemaViolationError": ("user_id is reserved",),
     "SettingsError": ("heartbeat must be below proxy_idle_timeout",),
     "TransportClosedError": (1006,),

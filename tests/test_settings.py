@@ -84,6 +84,7 @@ def test_defaults_are_the_documented_ones() -> None:
     assert (1_024, 1_048_576, 32) == (made.outbox_events, made.outbox_bytes, made.inbox_messages)
     assert (100, 20, 1_000) == (made.messages_per_minute, made.sessions_per_identity, made.pending_handshakes)
     assert ((), (), False) == (made.origins, made.hosts, made.require_tls)
+    assert (False, ()) == (made.auth_frame, made.auth_names)
 
 
 def test_every_field_is_checked() -> None:
@@ -92,7 +93,7 @@ def test_every_field_is_checked() -> None:
     """
     names = {field.name for field in attrs.fields(Settings)}
 
-    assert names == {*NUMBERS, *COUNTS, "origins", "hosts", "require_tls", "session_scope"}
+    assert names == {*NUMBERS, *COUNTS, "origins", "hosts", "auth_names", "require_tls", "auth_frame", "session_scope"}
 
 
 @pytest.mark.parametrize("name", [*NUMBERS, *COUNTS])
@@ -111,7 +112,9 @@ def test_bounds(name: str) -> None:
         assert f"must be from {low:g} to" in text.replace(str(low), f"{low:g}")
 
 
-@pytest.mark.parametrize("name", [*NUMBERS, *COUNTS, "require_tls", "session_scope", "origins", "hosts"])
+@pytest.mark.parametrize(
+    "name", [*NUMBERS, *COUNTS, "require_tls", "auth_frame", "session_scope", "origins", "hosts", "auth_names"]
+)
 @pytest.mark.parametrize("value", [None, "25", b"25", [], float("nan"), 10**400, -(10**400), ("a", 1), float("inf")])
 def test_types(name: str, value: object) -> None:
     """
@@ -142,6 +145,7 @@ def test_require_tls_is_a_bool(value: object) -> None:
     A switch that is set by anything but a ``bool`` is refused.
     """
     assert "require_tls=" in refusal(require_tls=value)
+    assert "auth_frame=" in refusal(auth_frame=value)
 
 
 @given(st.sampled_from([field.name for field in attrs.fields(Settings)]), anything())

@@ -19,6 +19,7 @@ import attrs
 from .errors import SettingsError, bounded, shown
 
 __all__ = (
+    "AUTH_TIMEOUT",
     "BAD_FRAME",
     "CODES",
     "CONNECTION_LIMIT",
@@ -36,6 +37,7 @@ __all__ = (
     "SUBPROTOCOL",
     "TOKEN_EXPIRED",
     "UNAUTHENTICATED",
+    "VERSION_UNSUPPORTED",
     "Action",
     "CloseCode",
     "action_of",
@@ -132,11 +134,17 @@ MESSAGE_TOO_BIG: Final = _built_in(4013, "message_too_big", "The decoded message
 SCHEMA_VIOLATION: Final = _built_in(4022, "schema_violation", "Valid JSON of the wrong shape, or a reserved name.")
 """The frame is JSON of the wrong shape, or carries a reserved identity name."""
 
+VERSION_UNSUPPORTED: Final = _built_in(4026, "version_unsupported", "The client speaks another version of the wire.")
+"""The ``v`` of the client's ``ws.auth`` has another major number than this server's."""
+
 CONNECTION_LIMIT: Final = _built_in(4029, "connection_limit", "This identity has as many sessions as it may have.")
 """The identity has ``Settings.sessions_per_identity`` sessions already."""
 
 TOKEN_EXPIRED: Final = _built_in(4101, "token_expired", "The credential has expired; come back with a new one.")
 """``authenticate`` raised ``ExpiredError``, or the context's ``expires_at`` has passed."""
+
+AUTH_TIMEOUT: Final = _built_in(4108, "auth_timeout", "No credential came in time; come back with one.")
+"""The client was due to send ``ws.auth``, and sent nothing for ``Settings.auth_seconds``."""
 
 DRAIN: Final = _built_in(4200, "drain", "This server is going away; resume elsewhere.")
 """The factory is stopping."""
@@ -169,8 +177,10 @@ CODES: Final[dict[int, CloseCode]] = {
         SUBPROTOCOL,
         MESSAGE_TOO_BIG,
         SCHEMA_VIOLATION,
+        VERSION_UNSUPPORTED,
         CONNECTION_LIMIT,
         TOKEN_EXPIRED,
+        AUTH_TIMEOUT,
         DRAIN,
         HEARTBEAT_TIMEOUT,
         SLOW_CONSUMER,

@@ -25,7 +25,8 @@ Every exception that the library raises, split by who has to act.
     │   ├── BadFrameError
     │   ├── SchemaViolationError
     │   ├── MessageTooBigError
-    │   └── RateLimitedError
+    │   ├── RateLimitedError
+    │   └── VersionUnsupportedError
     ├── AccessError
     │   ├── UnauthenticatedError
     │   ├── ForbiddenError
@@ -85,6 +86,7 @@ __all__ = (
     "UnauthenticatedError",
     "UnknownFieldError",
     "UsageError",
+    "VersionUnsupportedError",
     "bounded",
     "shown",
 )
@@ -396,6 +398,12 @@ class RateLimitedError(PeerError):
     """More messages than the rate or the inbox allows."""
 
     close_code = 4329
+
+
+class VersionUnsupportedError(PeerError):
+    """The client speaks another major version of the wire."""
+
+    close_code = 4026
 
 
 class AccessError(IsolationError):

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from .backplanes.base import Backplane
+    from .entrance import Entrance
     from .handshake import Handshake
     from .stream import Start
     from .typing import Clock, Transport
@@ -345,6 +346,14 @@ class ManagerFactory:
     def end_handshake(self) -> None:
         """Give the place of ``begin_handshake`` back."""
         self._runtime.pending -= 1
+
+    def begin_entrance(self, entrance: Entrance, /) -> None:
+        """Note an accepted socket that is to say who it is: a stop tells it 4200."""
+        self._runtime.entering[entrance] = None
+
+    def end_entrance(self, entrance: Entrance, /) -> None:
+        """Forget it."""
+        self._runtime.entering.pop(entrance, None)
 
     def count_close(self, code: int, /) -> None:
         """Count a refused handshake or an ended session by its code."""

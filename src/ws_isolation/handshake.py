@@ -15,9 +15,9 @@ from urllib.parse import parse_qsl
 
 import attrs
 
-from .stream import Start, parse_start
+from .stream import Cursor, Start, parse_start
 
-__all__ = ("Handshake", "Headers", "choose_subprotocol")
+__all__ = ("Credential", "Handshake", "Headers", "choose_subprotocol")
 
 _ANSWERABLE: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,24}")
 """
@@ -64,6 +64,24 @@ class Headers(Mapping[str, str]):
 
 
 @final
+@attrs.frozen(repr=False)
+class Credential:
+    """
+    What a client gave as its credential in a ``ws.auth`` frame. Its ``repr`` shows the scheme only.
+
+    Attributes:
+        scheme: ``bearer``, ``ticket``, or another lower-case word that client and application agreed on.
+        value: The secret, at least one character.
+    """
+
+    scheme: str
+    value: str
+
+    def __repr__(self) -> str:
+        return f"Credential({self.scheme})"
+
+
+@final
 @attrs.frozen(kw_only=True, repr=False)
 class Handshake:
     """
@@ -84,6 +102,10 @@ class Handshake:
     """``ws`` or ``wss`` (``http``, ``https`` for an endpoint), as this process was reached."""
     client: str | None = None
     """The peer's address; behind a proxy, the proxy's. Never an identity."""
+    credential: Credential | None = None
+    """What the client's ``ws.auth`` frame carried; None where it sent none, see ``Settings.auth_frame``."""
+    cursor: Cursor | None = None
+    """Where the client wants to begin, from its ``ws.auth`` frame."""
     query: Mapping[str, str] = attrs.field(init=False)
     """The query's parameters, last value wins. No credential belongs in a URL."""
     cookies: Mapping[str, str] = attrs.field(init=False)
@@ -110,24 +132,33 @@ class Handshake:
     @property
     def bearer_token(self) -> str | None:
         """
-        The token from ``Authorization: Bearer …`` or from the subprotocol ``bearer.…``.
+        The token from ``Authorization: Bearer …``, from the subprotocol ``bearer.…`` or from a ``ws.auth`` frame.
 
         None where there is none, or where more than one is given and they differ.
         """
         found = {value[7:].strip() for value in self.headers.get_all("authorization") if value[:7].lower() == "bearer "}
         found |= {name[len(_BEARER_SUBPROTOCOL) :] for name in self.subprotocols if _is_bearer(name)}
+        if self.credential is not None and self.credential.scheme == "bearer":
+            found.add(self.credential.value)
         found.discard("")
         return found.pop() if len(found) == 1 else None
 
     @property
+    def ticket(self) -> str | None:
+        """The one-time ticket from a ``ws.auth`` frame with ``scheme`` ``ticket``, None where there is none."""
+        if self.credential is None or self.credential.scheme != "ticket":
+            return None
+        return self.credential.value
+
+    @property
     def start(self) -> Start:
         """
-        Where the client wants to begin, from the query parameter ``cursor``.
+        Where the client wants to begin: the cursor of its ``ws.auth``, else the query parameter ``cursor``.
 
         Raises:
             SchemaViolationError: It is malformed.
         """
-        return parse_start(self.query.get("cursor"))
+        return parse_start(self.query.get("cursor")) if self.cursor is None else self.cursor
 
     def credential_sources(self) -> tuple[str, ...]:
         """Return which kinds of credential are present, never a value; for logs."""
@@ -138,7 +169,22 @@ class Handshake:
             sources.append("subprotocol")
         if "cookie" in self.headers:
             sources.append("cookie")
+        if self.credential is not None:
+            sources.append("frame")
         return tuple(sources)
+
+    def carries_credential(self, names: tuple[str, ...], /) -> bool:
+        """
+        Tell whether the request itself carried a credential, so that no ``ws.auth`` is due.
+
+        Args:
+            names: Cookies, headers and query parameters that count, beside
+                ``Authorization`` and the subprotocol. Cookies do not count
+                otherwise: a page has some that say nothing about its user.
+        """
+        if "authorization" in self.headers or any(_is_bearer(name) for name in self.subprotocols):
+            return True
+        return any(name in self.cookies or name in self.headers or name in self.query for name in names)
 
 
 def choose_subprotocol(offered: tuple[str, ...], spoken: str | None, /) -> tuple[str | None, bool]:

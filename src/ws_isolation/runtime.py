@@ -34,6 +34,7 @@ from .streams import LiveStream, Seat, Streams
 
 if TYPE_CHECKING:
     from .backplanes.base import Backplane
+    from .entrance import Entrance
     from .events import Event
     from .keys import Identity
     from .run import Run
@@ -61,6 +62,7 @@ class Runtime:
         is_draining: Whether it is stopping.
         streams: Of all identities.
         sessions: Open ones, in the order in which they came.
+        entering: Accepted sockets that still have to say who they are.
         pending: Handshakes that are not authenticated yet.
         foreign: Envelopes that the last hop held back.
         closes: Ended handshakes and sessions by close code or HTTP status.
@@ -75,6 +77,7 @@ class Runtime:
         "backplane",
         "clock",
         "closes",
+        "entering",
         "foreign",
         "is_draining",
         "pending",
@@ -102,6 +105,7 @@ class Runtime:
         )
         self._readings: set[asyncio.Task[None]] = set()
         self.sessions: dict[Session, None] = {}
+        self.entering: dict[Entrance, None] = {}
         self.is_draining: bool = False
         self._clockwork: Clockwork[Session | LiveStream] = Clockwork(self.clock, self._look)
 
@@ -170,7 +174,7 @@ class Runtime:
             return
         self.require_running("stop()")
         self.is_draining = True
-        sessions = tuple(self.sessions)
+        sessions = (*self.sessions, *self.entering)
         for session in sessions:
             session.close(closing.DRAIN)
         await self._within(self.settings.drain_seconds, [session.wait_closed() for session in sessions])

@@ -14,14 +14,14 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Final, Protocol, TypeAlias, final
-
-import msgspec
+from typing import TYPE_CHECKING, Protocol, TypeAlias, cast
 
 from . import closing
-from .closing import CloseCode
+from .admission import Admission, Admitted, Denied, Left, awaits_frame
+from .auth_frame import AuthWire
 from .context import UserExecutionContext, require_context
 from .door import Refusal, check_door, is_plain
+from .entrance import Entrance
 from .errors import (
     AccessError,
     ContextError,
@@ -32,16 +32,14 @@ from .errors import (
     UsageError,
 )
 from .finishing import finish
-from .frames import Goodbye
 from .handshake import Handshake, choose_subprotocol
-from .ids import new_incident_id
 from .oplog import report
+from .refusing import NO_ROOM, refuse, tell
 from .wire import DEFAULT_WIRE, SUBPROTOCOL, Wire
 
 if TYPE_CHECKING:
     from .factory import ManagerFactory
     from .session import Handler, Session
-    from .stream import Start
     from .typing import Transport
 
 __all__ = ("Authenticate", "Opening", "identify", "serve_opening")
@@ -54,10 +52,6 @@ Returns the context, or refuses: ``UnauthenticatedError`` or None → 4001,
 ``ForbiddenError`` → 4003, ``ExpiredError`` → 4101. Anything else that it raises
 → 4300, since then the client's credential is not at fault.
 """
-
-_UNAVAILABLE: Final = 503
-_RETRY_AFTER: Final = 1
-"""Seconds in the Retry-After of a 503; clients spread themselves with jitter."""
 
 
 class Opening(Protocol):
@@ -82,23 +76,6 @@ class Opening(Protocol):
         ...
 
 
-@final
-class _Admitted(msgspec.Struct, frozen=True):
-    """The client may have a session of *context*, from *start* on."""
-
-    context: UserExecutionContext
-    start: Start
-
-
-@final
-class _Denied(msgspec.Struct, frozen=True):
-    """The client is accepted only to be told *code*."""
-
-    code: CloseCode
-    why: str
-    cause: BaseException | None = None
-
-
 async def serve_opening(
     opening: Opening,
     factory: ManagerFactory,
@@ -114,7 +91,7 @@ async def serve_opening(
     """
     refusal = _knock(opening.handshake, factory)
     if refusal is not None:
-        await _refuse(opening, factory, refusal)
+        await refuse(opening.refuse, opening.handshake, factory, refusal)
         return
     try:
         session = await _open(opening, factory, authenticate, wire)
@@ -155,9 +132,9 @@ def _knock(handshake: Handshake, factory: ManagerFactory) -> Refusal | None:
         return refusal
     try:
         if not factory.begin_handshake():
-            return Refusal(_UNAVAILABLE, "no room for another handshake, or a drain goes on")
+            return Refusal(NO_ROOM, "no room for another handshake, or a drain goes on")
     except UsageError as error:
-        return Refusal(_UNAVAILABLE, str(error))
+        return Refusal(NO_ROOM, str(error))
     if is_plain(handshake):
         factory.warn_plain()
     return None
@@ -166,22 +143,84 @@ def _knock(handshake: Handshake, factory: ManagerFactory) -> Refusal | None:
 async def _open(opening: Opening, factory: ManagerFactory, authenticate: Authenticate, wire: Wire) -> Session | None:
     """Return the session, None where the handshake ended otherwise."""
     subprotocol, spoken = choose_subprotocol(opening.handshake.subprotocols, wire.subprotocol)
-    outcome: _Admitted | _Denied = _Denied(closing.SUBPROTOCOL, "none of the offered subprotocols is spoken here")
+    pongs = subprotocol == SUBPROTOCOL
+    if spoken and awaits_frame(opening.handshake, factory.settings, wire):
+        transport = await _accept(opening, factory, wire, subprotocol)
+        if transport is None:
+            return None
+        return await _open_by_frame(opening.handshake, transport, factory, authenticate, wire, enforce_pongs=pongs)
+    outcome: Admitted | Denied = Denied(closing.SUBPROTOCOL, "none of the offered subprotocols is spoken here")
     if spoken:
         try:
             outcome = await _admit(opening.handshake, factory, authenticate)
         except asyncio.CancelledError:
             # The server is going away, or its client left: nothing was accepted yet.
-            await finish(_refuse(opening, factory, Refusal(_UNAVAILABLE, "cancelled during authentication")))
+            refusal = Refusal(NO_ROOM, "cancelled during authentication")
+            await finish(refuse(opening.refuse, opening.handshake, factory, refusal))
             raise
     transport = await _accept(opening, factory, wire, subprotocol)
     if transport is None:
         return None
+    return await _settle(outcome, opening.handshake, transport, factory, wire, enforce_pongs=pongs)
+
+
+async def _open_by_frame(
+    handshake: Handshake,
+    transport: Transport,
+    factory: ManagerFactory,
+    authenticate: Authenticate,
+    wire: Wire,
+    *,
+    enforce_pongs: bool,
+) -> Session | None:
+    """Wait for ``ws.auth`` on an accepted socket, and go on with the credential that it carries."""
+    settings = factory.settings
+    try:
+        _ = handshake.start
+    except PeerError as error:
+        denied = Denied(closing.code_of(error.close_code), "rejected", error)
+        await finish(tell(transport, handshake, factory, wire, denied))
+        return None
+    admission = Admission(
+        handshake=handshake,
+        wire=cast("AuthWire", wire),
+        seconds=settings.auth_seconds,
+        now=factory.clock.monotonic(),
+    )
+    entrance = Entrance(admission, transport, factory.clock, settings.close_seconds)
+    factory.begin_entrance(entrance)
+    try:
+        try:
+            outcome = await entrance.admit(lambda full: _admit(full, factory, authenticate))
+        except asyncio.CancelledError:
+            code = closing.DRAIN if factory.is_draining else closing.INTERNAL_ERROR
+            denied = Denied(code, "cancelled before it was authenticated")
+            await finish(tell(transport, entrance.handshake, factory, wire, denied))
+            raise
+        if isinstance(outcome, Left):
+            report(logging.INFO, "the client left before it was authenticated", code=outcome.code, path=handshake.path)
+            return None
+        return await _settle(outcome, entrance.handshake, transport, factory, wire, enforce_pongs=enforce_pongs)
+    finally:
+        factory.end_entrance(entrance)
+        entrance.leave()
+
+
+async def _settle(
+    outcome: Admitted | Denied,
+    handshake: Handshake,
+    transport: Transport,
+    factory: ManagerFactory,
+    wire: Wire,
+    *,
+    enforce_pongs: bool,
+) -> Session | None:
+    """Open the session of an accepted socket, or say why not."""
     # From here to the subscription nothing is awaited: checked and done in one step.
-    if isinstance(outcome, _Admitted):
+    if isinstance(outcome, Admitted):
         outcome = _last_check(factory, outcome)
-    if isinstance(outcome, _Denied):
-        await finish(_tell(transport, opening, factory, wire, outcome))
+    if isinstance(outcome, Denied):
+        await finish(tell(transport, handshake, factory, wire, outcome))
         return None
     try:
         return await factory.open_session(
@@ -189,27 +228,27 @@ async def _open(opening: Opening, factory: ManagerFactory, authenticate: Authent
             transport,
             wire=wire,
             start=outcome.start,
-            handshake=opening.handshake,
-            enforce_pongs=subprotocol == SUBPROTOCOL,
+            handshake=handshake,
+            enforce_pongs=enforce_pongs,
         )
     except Exception as error:  # noqa: BLE001  # the factory has stopped, or the application's manager raised
-        failed = _Denied(closing.INTERNAL_ERROR, "the session could not be opened", error)
-        await finish(_tell(transport, opening, factory, wire, failed))
+        failed = Denied(closing.INTERNAL_ERROR, "the session could not be opened", error)
+        await finish(tell(transport, handshake, factory, wire, failed))
         return None
 
 
-async def _admit(handshake: Handshake, factory: ManagerFactory, authenticate: Authenticate) -> _Admitted | _Denied:
+async def _admit(handshake: Handshake, factory: ManagerFactory, authenticate: Authenticate) -> Admitted | Denied:
     try:
         start = handshake.start
         context = await identify(handshake, factory, authenticate, "serve()")
     except (AccessError, PeerError, ContextError) as error:
         why = "refused by authenticate" if isinstance(error, AccessError) else "rejected"
-        return _Denied(closing.code_of(error.close_code), why, error)
+        return Denied(closing.code_of(error.close_code), why, error)
     except (Exception, asyncio.CancelledError) as error:  # whatever it raises is not the client's fault
         if _is_cancelled():
             raise
-        return _Denied(closing.INTERNAL_ERROR, "authenticate failed", error)
-    return _Admitted(context, start)
+        return Denied(closing.INTERNAL_ERROR, "authenticate failed", error)
+    return Admitted(context, start)
 
 
 def _is_cancelled() -> bool:
@@ -218,11 +257,11 @@ def _is_cancelled() -> bool:
     return task is not None and task.cancelling() > 0
 
 
-def _last_check(factory: ManagerFactory, admitted: _Admitted) -> _Admitted | _Denied:
+def _last_check(factory: ManagerFactory, admitted: Admitted) -> Admitted | Denied:
     if factory.is_draining:
-        return _Denied(closing.DRAIN, "a drain has begun")
+        return Denied(closing.DRAIN, "a drain has begun")
     if not factory.has_room(admitted.context):
-        return _Denied(closing.CONNECTION_LIMIT, "the identity has as many sessions as it may have")
+        return Denied(closing.CONNECTION_LIMIT, "the identity has as many sessions as it may have")
     return admitted
 
 
@@ -240,57 +279,9 @@ async def _accept(opening: Opening, factory: ManagerFactory, wire: Wire, subprot
     except asyncio.CancelledError:
         code = closing.DRAIN if factory.is_draining else closing.INTERNAL_ERROR
         if transport is not None:
-            await finish(_tell(transport, opening, factory, wire, _Denied(code, "cancelled during accept")))
+            await finish(tell(transport, opening.handshake, factory, wire, Denied(code, "cancelled during accept")))
         raise
     except Exception as error:  # noqa: BLE001  # a peer that is gone, or a server that failed: nobody to tell
         level = logging.INFO if isinstance(error, TransportClosedError) else logging.ERROR
         report(level, "the socket could not be accepted", error=error, path=opening.handshake.path)
     return transport
-
-
-async def _refuse(opening: Opening, factory: ManagerFactory, refusal: Refusal) -> None:
-    """Answer with a status: within ``Settings.close_seconds``, whatever the peer does."""
-    factory.count_close(refusal.status)
-    report(
-        logging.WARNING,
-        "handshake refused",
-        status=refusal.status,
-        problem=refusal.problem,
-        path=opening.handshake.path,
-        origin=opening.handshake.origin,
-        client=opening.handshake.client,
-    )
-    try:
-        async with asyncio.timeout(factory.settings.close_seconds):
-            await opening.refuse(refusal.status, _RETRY_AFTER if refusal.status == _UNAVAILABLE else None)
-    except Exception as error:  # noqa: BLE001  # the refusal stands, told or not
-        report(logging.INFO, "the refusal could not be told", error=error, path=opening.handshake.path)
-
-
-async def _tell(transport: Transport, opening: Opening, factory: ManagerFactory, wire: Wire, denied: _Denied) -> None:
-    """Say goodbye and close: within ``Settings.close_seconds``, whatever the peer does."""
-    code = denied.code
-    ours = code.action == "back_off"
-    incident = new_incident_id()
-    factory.count_close(code.code)
-    report(
-        logging.ERROR if ours else logging.WARNING,
-        f"handshake ended: {denied.why}",
-        error=denied.cause,
-        code=code.code,
-        incident_id=incident,
-        path=opening.handshake.path,
-        sources=",".join(opening.handshake.credential_sources()),
-        client=opening.handshake.client,
-    )
-    shown_incident = incident if ours else ""
-    reason = closing.reason(code, incident_id=shown_incident, retry_after_ms=closing.retry_after(code, None))
-    try:
-        async with asyncio.timeout(factory.settings.close_seconds):
-            text = wire.control(Goodbye(code=code, incident_id=shown_incident))
-            if text is not None:
-                await transport.send(text)
-            await transport.close(code.code, reason)
-    except Exception as error:  # noqa: BLE001  # a peer that is gone or stalled; the refusal stands either way
-        report(logging.INFO, "the refusal could not be told", error=error, incident_id=incident)
-        transport.abort()

@@ -71,6 +71,10 @@ class Settings:
     """Host headers that are served, exactly, with their port if any; empty: all. Set it against DNS rebinding."""
     require_tls: bool = False
     """Refuse plain ``ws`` from other machines. Leave it off where a proxy ends TLS."""
+    auth_frame: bool = False
+    """Let a client whose handshake carried no credential send it as its first frame, ``ws.auth``."""
+    auth_names: tuple[str, ...] = ()
+    """Cookies, headers and query parameters that carry a credential; with one of them no ``ws.auth`` is due."""
 
     heartbeat_seconds: float = 25.0
     """Seconds between pings, 1 to 600. With the pong's 8 s it beats the 40 s of uvicorn's own keepalive."""
@@ -79,7 +83,7 @@ class Settings:
     proxy_idle_seconds: float = 60.0
     """Seconds after which a proxy in front drops an idle connection (nginx: 60). Must exceed the heartbeat."""
     auth_seconds: float = 10.0
-    """Seconds that ``authenticate`` may take, 0.1 to 600."""
+    """Seconds that ``authenticate`` may take, 0.1 to 600; and those before it, to the end of a ``ws.auth`` frame."""
     write_seconds: float = 10.0
     """Seconds that one write may take before the reader counts as stalled, 0.1 to 600."""
     close_seconds: float = 2.0
@@ -134,11 +138,13 @@ class Settings:
             _check_count(name, getattr(self, name), least, most)
         if self.session_scope not in ("identity", "thread"):
             _fail("session_scope", self.session_scope, "'identity' or 'thread'")
-        if type(self.require_tls) is not bool:
-            _fail("require_tls", self.require_tls, "a bool")
+        for name in ("require_tls", "auth_frame"):
+            if type(getattr(self, name)) is not bool:
+                _fail(name, getattr(self, name), "a bool")
         for origin in _strings("origins", self.origins):
             _check_origin(origin)
         _strings("hosts", self.hosts)
+        _strings("auth_names", self.auth_names)
         self._check_together()
 
     def _check_together(self) -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, Protocol, cast, final
 import attrs
 import msgspec
 
+from .auth_frame import AUTH_BYTES, AuthFrame, auth_frame
 from .errors import (
     BadFrameError,
     ForbiddenError,
@@ -117,6 +118,10 @@ class DefaultWire:
             return _control(kind, members)
         return _message(kind, members)
 
+    def read_auth(self, text: str | bytes, /) -> AuthFrame:
+        """Do the same as ``AuthWire.read_auth()``."""
+        return auth_frame(_object(text, AUTH_BYTES))
+
 
 DEFAULT_WIRE: Final = DefaultWire()
 """The wire of sessions that ask for no other."""
@@ -135,7 +140,8 @@ class PlainWire:
         subprotocol: The WebSocket subprotocol to answer, None where the front
             end offers none.
 
-    A client's message may be any JSON object: its ``type`` is kept where it is
+    ``ws.auth`` is not spoken here: ``authenticate`` is asked at once, whatever
+    ``Settings.auth_frame`` says. A client's message may be any JSON object: its ``type`` is kept where it is
     one (else it is ``message``), and ``data`` holds the whole object.
     """
 
