@@ -50,7 +50,12 @@ class NullAsgi:
             "raw_path": where.encode(),
             "root_path": "",
             "query_string": query.encode(),
-            "headers": [(b"host", b"bench"), (b"authorization", f"Bearer {user}".encode())],
+            "headers": [
+                (b"host", b"bench"),
+                (b"upgrade", b"websocket"),
+                (b"connection", b"Upgrade"),
+                (b"authorization", f"Bearer {user}".encode()),
+            ],
             "client": ("127.0.0.1", 1),
             "server": ("127.0.0.1", 2),
             "subprotocols": [],
@@ -75,6 +80,26 @@ class NullAsgi:
             self._keep((self._user, message.get("text") or message["bytes"]))
 
 
+async def start_lifespan(app: Any) -> asyncio.Task[None]:
+    """Start *app* as a server would; the task ends with the process."""
+    started = asyncio.Event()
+    events = iter(({"type": "lifespan.startup"},))
+
+    async def receive() -> dict[str, Any]:
+        for event in events:
+            return event
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    async def send(message: dict[str, Any]) -> None:
+        started.set()
+
+    scope: dict[str, Any] = {"type": "lifespan", "asgi": {"version": "3.0", "spec_version": "2.0"}, "state": {}}
+    task: asyncio.Task[None] = asyncio.ensure_future(app(scope, receive, send))
+    await started.wait()
+    return task
+
+
 class _Measurement:
     """One peer with one number of users."""
 
@@ -89,6 +114,8 @@ class _Measurement:
 
     async def open(self) -> None:
         entry = PEERS[self._name]
+        if entry.lifespan:
+            self._tasks.append(await start_lifespan(self._peer.app))
         begun = time.monotonic()
         for number, user in enumerate(self._names):
             if entry.app:

@@ -27,7 +27,8 @@ class Entry(NamedTuple):
     What the harness knows of a peer without importing it.
 
     ``app`` says that W1 drives it as an ASGI application (or by its ``attach``), ``null`` that W1 can measure it
-    at all, ``sockets`` that it has a server.
+    at all, ``sockets`` that it has a server, ``lifespan``
+    that it must be started first.
     ``hello`` is what a client says first, ``path`` where it connects.
     """
 
@@ -35,6 +36,7 @@ class Entry(NamedTuple):
     needs: tuple[str, ...]
     app: bool = True
     null: bool = True
+    lifespan: bool = False
     sockets: bool = True
     path: str = "/ws"
     hello: str = ""
@@ -44,12 +46,16 @@ PEERS: Final = {
     "floor": Entry("floor: frames written ahead, to the asyncio transport", (), app=False),
     "by_hand": Entry("by hand: FastAPI, `send_json`", ("fastapi", "uvicorn", "websockets")),
     "by_hand_msgspec": Entry("by hand with msgspec, `send_text`", ("fastapi", "uvicorn", "websockets", "msgspec")),
-    "ws_isolation": Entry("**ws_isolation**", ("ws-isolation", "starlette", "uvicorn", "websockets")),
-    "ws_isolation_attach": Entry("**ws_isolation**, `attach()`", ("ws-isolation",), sockets=False),
+    "ws_isolation": Entry("**ws_isolation**", ("attrs", "msgspec", "starlette", "uvicorn", "websockets")),
+    "ws_isolation_attach": Entry(
+        "**ws_isolation**, `attach()`", ("attrs", "msgspec", "starlette", "uvicorn"), sockets=False
+    ),
     "aiohttp": Entry("aiohttp by hand", ("aiohttp",), app=False, null=False),
     "websockets_broadcast": Entry("`websockets.broadcast`", ("websockets",), app=False, null=False),
-    "litestar": Entry("Litestar channels, in memory", ("litestar", "uvicorn", "websockets")),
-    "broadcaster": Entry("broadcaster, in memory", ("broadcaster", "starlette", "uvicorn", "websockets")),
+    "litestar": Entry("Litestar channels, in memory", ("litestar", "uvicorn", "websockets"), lifespan=True),
+    "broadcaster": Entry(
+        "broadcaster, in memory", ("broadcaster", "starlette", "uvicorn", "websockets"), lifespan=True
+    ),
     "socketio": Entry(
         "python-socketio",
         ("python-socketio", "uvicorn", "websockets"),

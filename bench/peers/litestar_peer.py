@@ -26,7 +26,10 @@ class LitestarChannels:
         async def endpoint(socket: WebSocket[Any, Any, Any], channels: ChannelsPlugin) -> None:
             user = identify(socket.headers["authorization"], token=token)
             await socket.accept()
-            async with channels.start_subscription([user]) as subscriber, subscriber.run_in_background(socket.send_text):
+            async with (
+                channels.start_subscription([user]) as subscriber,
+                subscriber.run_in_background(socket.send_text),
+            ):
                 try:
                     while True:
                         await socket.receive_text()
