@@ -91,7 +91,7 @@ async def start_lifespan(app: Any) -> asyncio.Task[None]:
         await asyncio.Event().wait()
         raise AssertionError
 
-    async def send(message: dict[str, Any]) -> None:
+    async def send(_message: dict[str, Any]) -> None:
         started.set()
 
     scope: dict[str, Any] = {"type": "lifespan", "asgi": {"version": "3.0", "spec_version": "2.0"}, "state": {}}

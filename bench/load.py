@@ -105,7 +105,7 @@ class Load:
                 raise RuntimeError(msg)
             if hello:
                 sock.sendall(text_frame(hello))
-            sock.setblocking(False)
+            sock.settimeout(0)
             client = Client(user, sock)
             self._clients.append(client)
             self._selector.register(sock, selectors.EVENT_READ, client)

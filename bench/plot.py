@@ -47,7 +47,8 @@ def bars(title: str, items: Sequence[Bar], /) -> str:
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_LEFT + _WIDTH + _RIGHT} {height}" role="img" '
         'font-family="sans-serif" font-size="13">',
         f"<title>{escape(title)}</title>",
-        f'<rect width="100%" height="100%" fill="#ffffff"/><text x="10" y="20" font-weight="bold">{escape(title)}</text>',
+        '<rect width="100%" height="100%" fill="#ffffff"/>',
+        f'<text x="10" y="20" font-weight="bold">{escape(title)}</text>',
         f'<line x1="{at(1):.1f}" x2="{at(1):.1f}" y1="{_TOP - 12}" y2="{height - 8}" stroke="#555555" '
         'stroke-dasharray="4 3"/>',
     ]

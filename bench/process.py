@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 import time
-from typing import Any, Final
+from typing import Any, Final, Self
 
 _START_SECONDS: Final = 60.0
 
@@ -37,7 +37,7 @@ class MeasuredServer:
         self._socket.settimeout(_START_SECONDS)
         self._answers = self._socket.makefile("rb")
 
-    def __enter__(self) -> MeasuredServer:
+    def __enter__(self) -> Self:
         """Return it."""
         return self
 

@@ -15,7 +15,7 @@ from .load import Load
 from .peers import PEERS
 from .process import MeasuredServer
 from .stats import percentile
-from .work import KEY, user_name
+from .work import make_token, user_name
 
 Numbers = dict[str, float]
 
@@ -29,18 +29,10 @@ class FaultyRunError(Exception):
     """A peer delivered a foreign event, a gap or a duplicate: its figures do not count."""
 
 
-def _credential(user: str, *, token: bool) -> str:
-    if not token:
-        return user
-    import jwt
-
-    return jwt.encode({"sub": user, "exp": int(time.time()) + 600}, KEY, algorithm="HS256")
-
-
 def _connect(load: Load, peer: str, first: int, users: int, *, token: bool = False) -> None:
     entry = PEERS[peer]
     names = [user_name(number) for number in range(first, first + users)]
-    load.connect([(name, _credential(name, token=token)) for name in names], entry.path, entry.hello)
+    load.connect([(name, make_token(name) if token else name) for name in names], entry.path, entry.hello)
 
 
 def _pump_for(load: Load, seconds: float, until: Callable[[], bool] = lambda: False) -> None:

@@ -9,11 +9,13 @@ from __future__ import annotations
 import argparse
 import asyncio
 import gc
+import importlib
 import json
 import os
 import resource
 import socket
 import time
+from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -47,10 +49,11 @@ def usage() -> dict[str, float]:
     return {"user": spent.ru_utime, "system": spent.ru_stime, "rss": float(resident_bytes())}
 
 
-def run(main: Any, /) -> None:
+def run(main: Coroutine[Any, Any, None], /) -> None:
     """Run a coroutine in uvloop where it is installed, else in the standard loop."""
     try:
-        import uvloop
+        # By name: only the group `bench` has it, and the types are checked without.
+        uvloop: Any = importlib.import_module("uvloop")
     except ImportError:
         asyncio.run(main)
     else:

@@ -39,19 +39,19 @@ def column(rounds: Rounds, key: str, /) -> list[dict[str, float]]:
 def cell(rounds: Rounds, peer: str, key: str, /, scale: float = 1.0, digits: int = 1) -> str:
     """Return the median of a figure and its spread, or a dash."""
     values = [one[peer] * scale for one in column(rounds, key) if peer in one]
-    return _shown(summary(values), digits) if values else "–"
+    return _shown(summary(values), digits) if values else "-"
 
 
 def ratio_cell(rounds: Rounds, peer: str, key: str, /, base: str = BASE) -> str:
     """Return the median of the ratios within a round and their spread, or a dash."""
     values = ratios(column(rounds, key), peer, base)
-    return _shown(summary(values), 2) if values else "–"
+    return _shown(summary(values), 2) if values else "-"
 
 
 def _shown(one: Summary, digits: int) -> str:
     if one.rounds == 1 or f"{one.low:.{digits}f}" == f"{one.high:.{digits}f}":
         return f"{one.median:,.{digits}f}"
-    return f"{one.median:,.{digits}f} ({one.low:,.{digits}f}–{one.high:,.{digits}f})"
+    return f"{one.median:,.{digits}f} ({one.low:,.{digits}f} to {one.high:,.{digits}f})"
 
 
 def report(result: Mapping[str, Any], /) -> str:
@@ -89,7 +89,7 @@ def _w1(rounds: Rounds) -> str:
             and (last := one[peer].get(sizes[-1])) is not None
             and (first := one[peer].get(sizes[0])) is not None
         ]
-        shown = _shown(summary(added), 1) if added else "–"
+        shown = _shown(summary(added), 1) if added else "-"
         rows.append(
             [PEERS[peer].title, *(cell(rounds, peer, s) for s in sizes), ratio_cell(rounds, peer, sizes[0]), shown]
         )

@@ -10,7 +10,6 @@ from fastapi import FastAPI, WebSocket, WebSocketDisconnect
 from ..work import as_dict, identify
 from .asgi import serve_asgi
 
-
 _encode = msgspec.json.Encoder().encode
 
 

@@ -1,4 +1,4 @@
-"""``websockets`` and its ``broadcast``, which never waits for a reader; one socket at a time, since each has its own event."""
+"""``websockets`` and its ``broadcast``, which never waits for a reader: to one socket, as each has its own event."""
 
 from __future__ import annotations
 

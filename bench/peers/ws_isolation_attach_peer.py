@@ -1,4 +1,4 @@
-"""This library alone: ``factory.attach`` with a transport that takes everything, no framework in between."""
+"""The library alone: ``factory.attach`` with a transport that takes everything, no framework in between."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""This library behind Starlette: a run per user, and ``run.thinking``."""
+"""The library behind Starlette: a run per user, and ``run.thinking``."""
 
 from __future__ import annotations
 
