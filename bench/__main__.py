@@ -15,6 +15,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -91,7 +92,7 @@ def plan_measurements(plan: Plan, peers: list[str], only: set[str]) -> list[Meas
     found: list[Measurement] = []
     if "W1" in only:
         null = [peer for peer in peers if PEERS[peer].null]
-        found.append(Measurement("W1", plan.rounds, null, lambda peer: in_process(peer, plan)))
+        found.append(Measurement("W1", plan.rounds, null, partial(in_process, plan=plan)))
     if "W2" in only:
         for users in plan.users:
 
@@ -100,10 +101,10 @@ def plan_measurements(plan: Plan, peers: list[str], only: set[str]) -> list[Meas
 
             found.append(Measurement(f"W2-{users}", plan.rounds, served, over_sockets))
     if only & {"W3", "W4"}:
-        found.append(Measurement("W3", plan.idle_rounds, served, lambda peer: idle_and_handshake(peer, plan)))
+        found.append(Measurement("W3", plan.idle_rounds, served, partial(idle_and_handshake, plan=plan)))
     if "W5" in only:
         some = [peer for peer in served if peer in plan.stalled]
-        found.append(Measurement("W5", 1, some, lambda peer: stalled_reader(peer, plan)))
+        found.append(Measurement("W5", 1, some, partial(stalled_reader, plan=plan)))
     return found
 
 

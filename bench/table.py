@@ -14,7 +14,7 @@ Rounds = Sequence[Mapping[str, Mapping[str, float | None]]]
 """Of one measurement: for each round, for each peer, its figures."""
 
 _TITLES = {
-    "W1": "W1: one emit, null transport, CPU µs (ratio to by hand)",
+    "W1": "W1: one emit, null transport, CPU µs",
     "W2": "W2: real sockets, {} users, server CPU per delivered event",
     "W3": "W3 and W4: an idle session, and a handshake",
     "W5": "W5: one of the readers has stopped to read",
