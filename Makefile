@@ -9,6 +9,8 @@ PYTHON ?= python3
 # Processes of a test run, and options for one: make test PYTEST_OPTIONS="-p no:randomly".
 WORKERS ?= 2
 PYTEST_OPTIONS ?=
+# Options for the benchmark: make bench-quick BENCH="--only W2 --peers by_hand,ws_isolation".
+BENCH ?=
 
 BIN := .venv/bin
 WORK := .work
@@ -25,7 +27,7 @@ export PIP_ROOT_USER_ACTION := ignore
 # Plain pip 23, which Python 3.11 brings, knows no dependency groups: --group came with 25.1.
 UPGRADE_PIP = -m pip install --quiet --upgrade "pip>=25.1"
 
-.PHONY: help demo test test-all lint typing docs scenarios bench-import bench-stalled build clean \
+.PHONY: help demo test test-all lint typing docs scenarios bench bench-quick bench-import bench-stalled build clean \
 	test-browser test-downstream test-wheel test-wheel-one test-lowest test-no-extras chromium
 
 help:  ## this list
@@ -89,6 +91,19 @@ docs: .venv/.dev  ## the documentation, warnings are errors: docs/_build/html/in
 
 scenarios:  ## which of S01 to S65 have no test; fails if one that is due has none
 	$(PYTHON) -m tests.scenarios
+
+# The peers live in an environment of their own: no other target needs them.
+$(WORK)/bench-env/.done: .venv/.pip pyproject.toml
+	$(BIN)/python -m venv --clear $(WORK)/bench-env
+	$(WORK)/bench-env/bin/python $(UPGRADE_PIP)
+	$(WORK)/bench-env/bin/python -m pip install --quiet --editable '.[demo]' --group bench
+	@touch $@
+
+bench: $(WORK)/bench-env/.done  ## what delivery costs beside the others, all of it (long): BENCH="--only W2"
+	$(WORK)/bench-env/bin/python -m bench --out $(WORK)/bench $(BENCH)
+
+bench-quick: $(WORK)/bench-env/.done  ## the same with fewer users and rounds, in about two minutes
+	$(WORK)/bench-env/bin/python -m bench --quick --out $(WORK)/bench-quick $(BENCH)
 
 bench-import: .venv/.dev  ## what `import ws_isolation` costs beyond msgspec and attrs
 	$(BIN)/python bench/import_time.py

@@ -1,0 +1,194 @@
+"""
+The command: ``python -m bench [--quick] [--only W1,W2] [--peers by_hand,ws_isolation] [--out DIR]``.
+
+Rounds go over all peers in turn, so that a machine that changes its speed changes it for all.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from . import runs
+from .peers import BASE, PEERS, missing
+from .plot import Bar, bars
+from .server import pin, raise_descriptor_limit
+from .stats import ratios, summary
+from .table import column, report
+
+_CELL_SECONDS: Final = 180.0
+_KINDS: Final = ("W1", "W2", "W3", "W4", "W5")
+
+
+class Plan(NamedTuple):
+    """How much is done: rounds, users, seconds."""
+
+    rounds: int
+    sizes: tuple[int, ...]
+    seconds: float
+    users: tuple[int, ...]
+    events: int
+    sessions: int
+    stalled_seconds: float
+    stalled: tuple[str, ...]
+    idle_rounds: int
+
+
+QUICK: Final = Plan(3, (1, 1_000), 0.1, (200,), 4_000, 100, 3.0, ("by_hand", "ws_isolation"), 1)
+FULL: Final = Plan(5, (1, 1_000, 10_000), 1.0, (200, 2_000), 40_000, 2_000, 10.0, tuple(PEERS), 3)
+
+
+def in_process(peer: str, plan: Plan) -> dict[str, float | None]:
+    """W1, in a process of its own."""
+    sizes = ",".join(str(size) for size in plan.sizes)
+    command = [sys.executable, "-m", "bench.inprocess", peer, "--users", sizes, "--seconds", str(plan.seconds)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=_CELL_SECONDS, check=False)
+    if done.returncode:
+        lines = done.stderr.strip().splitlines() or ["no message"]
+        raise RuntimeError(lines[-1])
+    return dict(json.loads(done.stdout))
+
+
+def idle_and_handshake(peer: str, plan: Plan) -> dict[str, float | None]:
+    """W3 and W4."""
+    found: dict[str, float | None] = {**runs.idle(peer, plan.sessions, token=False)}
+    found["token_us"] = runs.idle(peer, plan.sessions, token=True)["handshake_us"]
+    return found
+
+
+def stalled_reader(peer: str, plan: Plan) -> dict[str, float | None]:
+    """W5: without, then with, the ratio within the round."""
+    without = runs.stalled(peer, 100, rate=1_000, seconds=plan.stalled_seconds, stall=False)
+    found: dict[str, float | None] = {
+        **runs.stalled(peer, 100, rate=1_000, seconds=plan.stalled_seconds, stall=True),
+        "without_p99_us": without["p99_us"],
+    }
+    found["p99_ratio"] = (found["p99_us"] or 0.0) / without["p99_us"]
+    return found
+
+
+class Measurement(NamedTuple):
+    """One block of the result."""
+
+    name: str
+    rounds: int
+    peers: list[str]
+    measure: Callable[[str], dict[str, float | None]]
+
+
+def plan_measurements(plan: Plan, peers: list[str], only: set[str]) -> list[Measurement]:
+    """Return what is to be measured, in order."""
+    served = [peer for peer in peers if PEERS[peer].sockets]
+    found: list[Measurement] = []
+    if "W1" in only:
+        null = [peer for peer in peers if PEERS[peer].null]
+        found.append(Measurement("W1", plan.rounds, null, partial(in_process, plan=plan)))
+    if "W2" in only:
+        for users in plan.users:
+
+            def over_sockets(peer: str, users: int = users) -> dict[str, float | None]:
+                return {**runs.sockets(peer, users, events=plan.events, seconds=max(0.5, plan.seconds), rate=2_000)}
+
+            found.append(Measurement(f"W2-{users}", plan.rounds, served, over_sockets))
+    if only & {"W3", "W4"}:
+        found.append(Measurement("W3", plan.idle_rounds, served, partial(idle_and_handshake, plan=plan)))
+    if "W5" in only:
+        some = [peer for peer in served if peer in plan.stalled]
+        found.append(Measurement("W5", 1, some, partial(stalled_reader, plan=plan)))
+    return found
+
+
+def measure(measurements: list[Measurement], failed: dict[str, str]) -> dict[str, list[dict[str, Any]]]:
+    """Measure; what fails is entered in *failed*, and its figures do not count."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for name, rounds, peers, work in measurements:
+        found[name] = []
+        for number in range(rounds):
+            one: dict[str, Any] = {}
+            for peer in peers:
+                begun = time.monotonic()
+                try:
+                    one[peer] = work(peer)
+                except (RuntimeError, OSError, ValueError, subprocess.TimeoutExpired, runs.FaultyRunError) as error:
+                    failed[f"{name}, round {number + 1}, {peer}"] = f"{type(error).__name__}: {error}"
+                print(f"{name} {number + 1}/{rounds} {peer}: {time.monotonic() - begun:.1f} s", file=sys.stderr)
+            found[name].append(one)
+    return found
+
+
+def _versions(peers: list[str]) -> dict[str, str]:
+    names = sorted({package for peer in peers for package in PEERS[peer].needs} | {"uvloop", "httptools"})
+    found: dict[str, str] = {}
+    for name in names:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            found[name] = "not installed"
+    return found
+
+
+def _plots(out: Path, rounds: dict[str, list[dict[str, Any]]]) -> None:
+    for name, of in rounds.items():
+        if not name.startswith("W2-"):
+            continue
+        items: list[Bar] = []
+        for peer, entry in PEERS.items():
+            values = ratios(column(of, "cpu_us"), peer, BASE)
+            if values:
+                ours = peer.startswith("ws_isolation")
+                items.append(Bar(entry.title.replace("`", "").replace("*", ""), summary(values), ours))
+        if items:
+            title = f"Server CPU per delivered event, {name[3:]} users, by hand = 1 (less is better)"
+            (out / f"{name.lower()}.svg").write_text(bars(title, items), "utf-8")
+
+
+def main() -> int:
+    """Measure, write and print; return 1 if a run failed its checks."""
+    parser = argparse.ArgumentParser(prog="python -m bench", description="Measure what delivery costs.")
+    parser.add_argument("--quick", action="store_true", help="about two minutes, fewer users and rounds")
+    parser.add_argument("--only", default=",".join(_KINDS), help="W1,W2,W3,W4,W5 (W3 and W4 are one run)")
+    parser.add_argument("--peers", default=",".join(PEERS), help=", ".join(PEERS))
+    parser.add_argument("--rounds", type=int, help="rounds of W1 and W2")
+    parser.add_argument("--out", type=Path, default=Path(".work/bench"), help="folder for JSON, Markdown and SVG")
+    wanted = parser.parse_args()
+    only, asked = set(wanted.only.split(",")), wanted.peers.split(",")
+    if unknown := [name for name in [*only, *asked] if name not in {*_KINDS, *PEERS}]:
+        parser.error(f"unknown: {', '.join(unknown)}")
+    plan = QUICK if wanted.quick else FULL
+    if wanted.rounds:
+        plan = plan._replace(rounds=wanted.rounds)
+    absent = {peer: packages for peer in asked if (packages := missing(peer))}
+    peers = [peer for peer in PEERS if peer in asked and peer not in absent]
+    raise_descriptor_limit()
+    pin(min(1, (os.cpu_count() or 1) - 1))
+
+    failed: dict[str, str] = {}
+    result: dict[str, Any] = {
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
+        "packages": _versions(peers),
+        "plan": plan._asdict(),
+        "absent": absent,
+        "failed": failed,
+        "rounds": measure(plan_measurements(plan, peers, only), failed),
+    }
+    wanted.out.mkdir(parents=True, exist_ok=True)
+    (wanted.out / "result.json").write_text(json.dumps(result, indent=1) + "\n", "utf-8")
+    (wanted.out / "table.md").write_text(report(result), "utf-8")
+    _plots(wanted.out, result["rounds"])
+    print(report(result))
+    return int(bool(failed))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,87 @@
+"""
+Who is measured. Each peer is written as its own documentation shows it, one file each.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import socket
+from typing import Any, Final, NamedTuple, Protocol, cast
+
+
+class Peer(Protocol):
+    """One way to bring an event to the socket of its user."""
+
+    async def serve(self, listener: socket.socket, /) -> None:
+        """Serve WebSockets on *listener* until cancelled."""
+        ...
+
+    async def emit(self, user: str, n: int, size: int, /) -> None:
+        """Emit event *n* to *user*, its text *size* bytes long."""
+        ...
+
+
+class Entry(NamedTuple):
+    """
+    What the harness knows of a peer without importing it.
+
+    ``app`` says that W1 drives it as an ASGI application (or by its ``attach``), ``null`` that W1 can measure it
+    at all, ``sockets`` that it has a server, ``lifespan``
+    that it must be started first.
+    ``hello`` is what a client says first, ``path`` where it connects.
+    """
+
+    title: str
+    needs: tuple[str, ...]
+    app: bool = True
+    null: bool = True
+    lifespan: bool = False
+    sockets: bool = True
+    path: str = "/ws"
+    hello: str = ""
+
+
+PEERS: Final = {
+    "floor": Entry("floor: frames written ahead, to the asyncio transport", (), app=False),
+    "by_hand": Entry("by hand: FastAPI, `send_json`", ("fastapi", "uvicorn", "websockets")),
+    "by_hand_msgspec": Entry("by hand with msgspec, `send_text`", ("fastapi", "uvicorn", "websockets", "msgspec")),
+    "ws_isolation": Entry("**ws_isolation**", ("attrs", "msgspec", "starlette", "uvicorn", "websockets")),
+    "ws_isolation_attach": Entry(
+        "**ws_isolation**, `attach()`", ("attrs", "msgspec", "starlette", "uvicorn"), sockets=False
+    ),
+    "aiohttp": Entry("aiohttp by hand", ("aiohttp",), app=False, null=False),
+    "websockets_broadcast": Entry("`websockets.broadcast`", ("websockets",), app=False, null=False),
+    "litestar": Entry("Litestar channels, in memory", ("litestar", "uvicorn", "websockets"), lifespan=True),
+    "broadcaster": Entry(
+        "broadcaster, in memory", ("broadcaster", "starlette", "uvicorn", "websockets"), lifespan=True
+    ),
+    "socketio": Entry(
+        "python-socketio",
+        ("python-socketio", "uvicorn", "websockets"),
+        path="/socket.io/?EIO=4&transport=websocket",
+        hello="40",
+    ),
+    "channels": Entry("Django Channels, in memory", ("channels", "django", "uvicorn", "websockets")),
+}
+"""By name, in the order in which they are measured."""
+
+BASE: Final = "by_hand"
+"""The peer that is 1.00."""
+
+
+def missing(name: str, /) -> list[str]:
+    """Return the packages that *name* needs and that are not installed."""
+    absent: list[str] = []
+    for package in PEERS[name].needs:
+        try:
+            importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            absent.append(package)
+    return absent
+
+
+def make_peer(name: str, /, *, token: bool) -> Peer:
+    """Import and make a peer; with *token*, its handshakes carry an HS256 token."""
+    module: Any = importlib.import_module(f"{__name__}.{name}_peer")
+    return cast("Peer", module.make(token=token))

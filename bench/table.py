@@ -1,0 +1,148 @@
+"""
+Results as Markdown. Pure: a result in, text out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from .peers import BASE, PEERS
+from .stats import Summary, ratios, summary
+
+Rounds = Sequence[Mapping[str, Mapping[str, float | None]]]
+"""Of one measurement: for each round, for each peer, its figures."""
+
+_TITLES = {
+    "W1": "W1: one emit, null transport, CPU µs",
+    "W2": "W2: real sockets, {} users, server CPU per delivered event",
+    "W3": "W3 and W4: an idle session, and a handshake",
+    "W5": "W5: one of the readers has stopped to read",
+}
+
+
+def markdown(headers: Sequence[str], rows: Sequence[Sequence[str]], /) -> str:
+    """Return a table; the first column is text, the others are numbers."""
+    lines = [headers, ["---", *["---:"] * (len(headers) - 1)], *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
+
+
+def column(rounds: Rounds, key: str, /) -> list[dict[str, float]]:
+    """Return one figure of every peer, round by round; a peer without it is left out of that round."""
+    found: list[dict[str, float]] = []
+    for one in rounds:
+        values = {peer: figures.get(key) for peer, figures in one.items()}
+        found.append({peer: value for peer, value in values.items() if value is not None})
+    return found
+
+
+def cell(rounds: Rounds, peer: str, key: str, /, scale: float = 1.0, digits: int = 1) -> str:
+    """Return the median of a figure and its spread, or a dash."""
+    values = [one[peer] * scale for one in column(rounds, key) if peer in one]
+    return _shown(summary(values), digits) if values else "-"
+
+
+def ratio_cell(rounds: Rounds, peer: str, key: str, /, base: str = BASE) -> str:
+    """Return the median of the ratios within a round and their spread, or a dash."""
+    values = ratios(column(rounds, key), peer, base)
+    return _shown(summary(values), 2) if values else "-"
+
+
+def _shown(one: Summary, digits: int) -> str:
+    if one.rounds == 1 or f"{one.low:.{digits}f}" == f"{one.high:.{digits}f}":
+        return f"{one.median:,.{digits}f}"
+    return f"{one.median:,.{digits}f} ({one.low:,.{digits}f} to {one.high:,.{digits}f})"
+
+
+def report(result: Mapping[str, Any], /) -> str:
+    """Return all tables of a result, and what is not in them and why."""
+    measured: Mapping[str, Rounds] = result["rounds"]
+    parts: list[str] = []
+    for name, rounds in measured.items():
+        kind, _, users = name.partition("-")
+        parts += [f"### {_TITLES[kind].format(users)}\n", _TABLES[kind](rounds)]
+    absent: Mapping[str, Sequence[str]] = result["absent"]
+    parts += [f"Not measured: {PEERS[peer].title}, not installed: {', '.join(of)}.\n" for peer, of in absent.items()]
+    failed: Mapping[str, str] = result["failed"]
+    parts += [f"Failed: {what}: {why}.\n" for what, why in failed.items()]
+    return "\n".join(parts)
+
+
+def _peers(rounds: Rounds) -> list[str]:
+    return [peer for peer in PEERS if any(peer in one for one in rounds)]
+
+
+def _w1(rounds: Rounds) -> str:
+    sizes = list(dict.fromkeys(size for one in rounds for figures in one.values() for size in figures))
+    headers = [
+        "peer",
+        *(f"{int(size):,} {'user' if size == '1' else 'users'}" for size in sizes),
+        "ratio at 1",
+        "added",
+    ]
+    rows: list[list[str]] = []
+    for peer in _peers(rounds):
+        added = [
+            last - first
+            for one in rounds
+            if peer in one
+            and (last := one[peer].get(sizes[-1])) is not None
+            and (first := one[peer].get(sizes[0])) is not None
+        ]
+        shown = _shown(summary(added), 1) if added else "-"
+        rows.append(
+            [PEERS[peer].title, *(cell(rounds, peer, s) for s in sizes), ratio_cell(rounds, peer, sizes[0]), shown]
+        )
+    return markdown(headers, rows)
+
+
+def _w2(rounds: Rounds) -> str:
+    headers = ["peer", "ratio", "CPU µs", "user µs", "system µs", "p50 µs", "p99 µs", "p99 ratio", "events/s", "bytes"]
+    rows = [
+        [
+            PEERS[peer].title,
+            ratio_cell(rounds, peer, "cpu_us"),
+            *(cell(rounds, peer, key) for key in ("cpu_us", "user_us", "system_us")),
+            *(cell(rounds, peer, key, 1.0, 0) for key in ("p50_us", "p99_us")),
+            ratio_cell(rounds, peer, "p99_us"),
+            *(cell(rounds, peer, key, 1.0, 0) for key in ("rate", "bytes")),
+        ]
+        for peer in _peers(rounds)
+    ]
+    return markdown(headers, rows)
+
+
+def _w3(rounds: Rounds) -> str:
+    headers = ["peer", "KiB per idle session", "handshake CPU µs", "ratio", "with an HS256 token", "ratio"]
+    rows = [
+        [
+            PEERS[peer].title,
+            cell(rounds, peer, "idle_bytes", 1 / 1024),
+            cell(rounds, peer, "handshake_us", 1.0, 0),
+            ratio_cell(rounds, peer, "handshake_us"),
+            cell(rounds, peer, "token_us", 1.0, 0),
+            ratio_cell(rounds, peer, "token_us"),
+        ]
+        for peer in _peers(rounds)
+    ]
+    return markdown(headers, rows)
+
+
+def _w5(rounds: Rounds) -> str:
+    headers = ["peer", "p99 µs without", "p99 µs with", "ratio", "delivered %", "memory grown, MiB", "emitter went on"]
+    rows = [
+        [
+            PEERS[peer].title,
+            cell(rounds, peer, "without_p99_us", 1.0, 0),
+            cell(rounds, peer, "p99_us", 1.0, 0),
+            cell(rounds, peer, "p99_ratio", 1.0, 2),
+            cell(rounds, peer, "share", 100.0, 0),
+            cell(rounds, peer, "grown_bytes", 1 / 1_048_576),
+            "yes" if all(one[peer].get("finished") for one in rounds if peer in one) else "**no**",
+        ]
+        for peer in _peers(rounds)
+    ]
+    return markdown(headers, rows)
+
+
+_TABLES = {"W1": _w1, "W2": _w2, "W3": _w3, "W5": _w5}
