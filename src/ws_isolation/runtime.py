@@ -174,7 +174,7 @@ class Runtime:
             return
         self.require_running("stop()")
         self.is_draining = True
-        sessions = (*self.sessions, *self.entering)
+        sessions: tuple[Session | Entrance, ...] = (*self.sessions, *self.entering)
         for session in sessions:
             session.close(closing.DRAIN)
         await self._within(self.settings.drain_seconds, [session.wait_closed() for session in sessions])
