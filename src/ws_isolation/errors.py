@@ -29,7 +29,9 @@ Every exception that the library raises, split by who has to act.
     ├── AccessError
     │   ├── UnauthenticatedError
     │   ├── ForbiddenError
-    │   └── ExpiredError
+    │   │   └── RevokedError
+    │   ├── ExpiredError
+    │   └── ClaimsChangedError
     ├── TransportClosedError
     └── OwnerMismatchError
 
@@ -58,6 +60,7 @@ from typing import ClassVar
 __all__ = (
     "AccessError",
     "BadFrameError",
+    "ClaimsChangedError",
     "ClosedError",
     "ConcurrencyError",
     "ContextError",
@@ -79,6 +82,7 @@ __all__ = (
     "OwnerMismatchError",
     "PeerError",
     "RateLimitedError",
+    "RevokedError",
     "SchemaViolationError",
     "SettingsError",
     "TransportClosedError",
@@ -425,10 +429,22 @@ class ForbiddenError(AccessError):
     close_code = 4003
 
 
+class RevokedError(ForbiddenError):
+    """The client is known, and its access was taken away with ``ManagerFactory.revoke()``."""
+
+    close_code = 4010
+
+
 class ExpiredError(AccessError):
     """The credential was valid once; the client may come back with a new one."""
 
     close_code = 4101
+
+
+class ClaimsChangedError(AccessError):
+    """A refreshed credential is valid, and what it allows needs a new session."""
+
+    close_code = 4103
 
 
 class TransportClosedError(IsolationError):

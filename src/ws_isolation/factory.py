@@ -26,9 +26,10 @@ from .clockwork import SystemClock
 from .context import UserExecutionContext, require_context
 from .errors import ImportTimeError, InvalidStateError, SettingsError, bounded, type_name
 from .ids import new_incident_id, new_uuid7
-from .keys import identity_of
+from .keys import Identity, identity_of
 from .manager import IsolatedManager, RunMixin, StreamManager
 from .oplog import report
+from .rates import TokenBucket
 from .runtime import Runtime
 from .session import Session
 from .session_core import SessionCore
@@ -237,6 +238,60 @@ class ManagerFactory:
         """
         await self._runtime.stop()
 
+    async def drain(self, *, retry_after_ms: int | None = None) -> None:
+        """
+        End every session with 4200, a share of them each second, and refuse new ones with 503.
+
+        Sessions get their events until their own moment comes. To be started
+        before the server closes its sockets, by a signal handler for example;
+        ``stop()`` does it where nobody has. Returns when all are closed, after
+        about ``Settings.drain_seconds`` at most. Called again, it waits as
+        well. Cancelling it stops the waiting only.
+
+        Args:
+            retry_after_ms: Milliseconds that clients wait at least before they come back.
+
+        Raises:
+            ConcurrencyError: It runs in another loop. Nothing is drained.
+        """
+        await self._runtime.drain(retry_after_ms)
+
+    def revoke(self, who: UserExecutionContext | Identity | Session, /, *, until: datetime | None = None) -> int:
+        """
+        Take the access of an identity away, or end one session of it; 4010 either way.
+
+        An identity's sessions end, its runs and spawned work are cancelled
+        (``revoked``), and it is refused at handshake, at refresh and by
+        ``adapters``' dependency until ``lift()`` or *until*. One session bars
+        nothing by itself: ``authenticate`` has to refuse its credential.
+
+        Args:
+            who: A context or an identity for all its sessions, or one session.
+            until: When the identity may come back, aware; None: never by itself.
+
+        Returns:
+            The number of sessions that were told.
+
+        Raises:
+            ConcurrencyError, InvalidStateError: It does not run in this loop. Nothing was revoked.
+            InvalidStateError: ``Settings.revocations`` are there already. Its
+                sessions were ended, but it may come back.
+        """
+        self._runtime.require_running("revoke()")
+        if isinstance(who, Session):
+            was_open = who.is_open
+            who.close(closing.REVOKED)
+            return int(was_open)
+        return self._runtime.revoke(_identity(who), None if until is None else until.timestamp())
+
+    def lift(self, who: UserExecutionContext | Identity, /) -> bool:
+        """Let a revoked identity come back; False where it was not revoked."""
+        return self._runtime.revocations.lift(_identity(who))
+
+    def bars(self, who: UserExecutionContext | Identity, /) -> bool:
+        """Tell whether the identity is revoked now."""
+        return self._runtime.bars(_identity(who))
+
     @asynccontextmanager
     async def attach(
         self,
@@ -267,6 +322,8 @@ class ManagerFactory:
         """
         session = self.open_session(context, transport, wire=wire, start=start, handshake=handshake)
         session.begin()
+        if self.bars(context):
+            session.close(closing.REVOKED)
         if self._runtime.is_draining:
             session.close(closing.DRAIN)  # stop() knows those that were there when it began
         try:
@@ -296,6 +353,11 @@ class ManagerFactory:
         manager = self.create_manager(context)
         now = runtime.clock.monotonic()
         live = runtime.streams.open(identity_of(context), now)
+        if live.rate is None:
+            bounds = runtime.settings
+            live.rate = TokenBucket(
+                per_minute=bounds.identity_messages_per_minute, burst=bounds.identity_message_burst, now=now
+            )
         # Synchronous from here: no event can come between the top that welcome names and the subscription.
         core = SessionCore(
             context=context,
@@ -306,12 +368,23 @@ class ManagerFactory:
             top=live.stream.cursor,
             answer=live.stream.answer(start),
             enforce_pongs=enforce_pongs,
-            expires_in=None if context.expires_at is None else (context.expires_at - self.utc_now()).total_seconds(),
+            expires_in=self.expires_in(context),
             now=now,
+            shared_rate=live.rate,
         )
         session = Session(core=core, transport=transport, live=live, manager=manager, home=runtime, handshake=handshake)
         runtime.add_session(live, session)
         return session
+
+    def expires_in(self, context: UserExecutionContext, /) -> float | None:
+        """Return the seconds until the context expires, None where it never does."""
+        return None if context.expires_at is None else (context.expires_at - self.utc_now()).total_seconds()
+
+    def make_room(self, context: UserExecutionContext, /) -> bool:
+        """Tell whether there is room for a session of the context, after ending the oldest where settings say so."""
+        if not self.has_room(context) and self.settings.session_limit == "replace_oldest":
+            self._runtime.end_oldest(identity_of(context))
+        return self.has_room(context)
 
     def has_room(self, context: UserExecutionContext, /) -> bool:
         """Tell whether the context's identity may have one more session."""
@@ -358,6 +431,10 @@ class ManagerFactory:
     def utc_now(self) -> datetime:
         """Return the time by the factory's clock, aware, in UTC."""
         return self._runtime.utc_now()
+
+
+def _identity(who: UserExecutionContext | Identity) -> Identity:
+    return who if isinstance(who, Identity) else identity_of(require_context(who, caller="revoke()"))
 
 
 def _refuse_import(call: str) -> None:

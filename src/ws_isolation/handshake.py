@@ -17,7 +17,7 @@ import attrs
 
 from .stream import Start, parse_start
 
-__all__ = ("Handshake", "Headers", "choose_subprotocol")
+__all__ = ("Credential", "Handshake", "Headers", "choose_subprotocol")
 
 _ANSWERABLE: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,24}")
 """
@@ -25,6 +25,7 @@ A subprotocol that may be answered although it is not spoken: a token of RFC 911
 a credential that somebody offers without ``bearer.``; names of protocols in use are shorter still.
 """
 _BEARER_SUBPROTOCOL: Final = "bearer."
+_CREDENTIAL_HEADERS: Final = frozenset({"authorization", "cookie"})
 _MOST_PAIRS: Final = 100
 """Query parameters that are read; more than anybody needs, few enough to parse for a stranger."""
 
@@ -64,6 +65,24 @@ class Headers(Mapping[str, str]):
 
 
 @final
+@attrs.frozen(repr=False)
+class Credential:
+    """
+    What a client gave as its credential in a frame. Its ``repr`` shows the scheme only.
+
+    Attributes:
+        scheme: ``bearer``, ``ticket``, or another lower-case word that client and application agreed on.
+        value: The secret, at least one character.
+    """
+
+    scheme: str
+    value: str
+
+    def __repr__(self) -> str:
+        return f"Credential({self.scheme})"
+
+
+@final
 @attrs.frozen(kw_only=True, repr=False)
 class Handshake:
     """
@@ -84,6 +103,8 @@ class Handshake:
     """``ws`` or ``wss`` (``http``, ``https`` for an endpoint), as this process was reached."""
     client: str | None = None
     """The peer's address; behind a proxy, the proxy's. Never an identity."""
+    credential: Credential | None = None
+    """What the client's ``ws.refresh`` carried; None in the handshake itself."""
     query: Mapping[str, str] = attrs.field(init=False)
     """The query's parameters, last value wins. No credential belongs in a URL."""
     cookies: Mapping[str, str] = attrs.field(init=False)
@@ -110,12 +131,14 @@ class Handshake:
     @property
     def bearer_token(self) -> str | None:
         """
-        The token from ``Authorization: Bearer …`` or from the subprotocol ``bearer.…``.
+        The token from ``Authorization: Bearer …``, from the subprotocol ``bearer.…`` or from a frame.
 
         None where there is none, or where more than one is given and they differ.
         """
         found = {value[7:].strip() for value in self.headers.get_all("authorization") if value[:7].lower() == "bearer "}
         found |= {name[len(_BEARER_SUBPROTOCOL) :] for name in self.subprotocols if _is_bearer(name)}
+        if self.credential is not None and self.credential.scheme == "bearer":
+            found.add(self.credential.value)
         found.discard("")
         return found.pop() if len(found) == 1 else None
 
@@ -138,7 +161,22 @@ class Handshake:
             sources.append("subprotocol")
         if "cookie" in self.headers:
             sources.append("cookie")
+        if self.credential is not None:
+            sources.append("frame")
         return tuple(sources)
+
+    def with_credential(self, credential: Credential, /) -> Handshake:
+        """Return the same handshake with *credential* alone: no cookie, header or subprotocol that carries another."""
+        pairs = [(name, value) for name in self.headers for value in self.headers.get_all(name)]
+        return Handshake(
+            headers=Headers((name, value) for name, value in pairs if name not in _CREDENTIAL_HEADERS),
+            path=self.path,
+            query_string=self.query_string,
+            subprotocols=tuple(name for name in self.subprotocols if not _is_bearer(name)),
+            scheme=self.scheme,
+            client=self.client,
+            credential=credential,
+        )
 
 
 def choose_subprotocol(offered: tuple[str, ...], spoken: str | None, /) -> tuple[str | None, bool]:

@@ -22,10 +22,12 @@ from .clockwork import Clockwork
 from .delivery import Delivery
 from .errors import ConcurrencyError, InvalidStateError
 from .events.envelope import format_time
-from .ids import new_incident_id, new_uuid7
+from .ids import new_fractions, new_incident_id, new_uuid7
 from .oplog import report
+from .revocations import MemoryRevocations, Revocations
 from .run import CANCEL_PREFIX
 from .session import Session
+from .spreading import closing_delays
 from .streams import LiveStream, Streams
 
 if TYPE_CHECKING:
@@ -53,6 +55,7 @@ class Runtime:
         is_draining: Whether it is stopping.
         streams: Of all identities.
         sessions: Open ones, in the order in which they came.
+        revocations: Who may not come back; kept across stop and start.
         pending: Handshakes that are not authenticated yet.
         foreign: Envelopes that the last hop held back.
         closes: Ended handshakes and sessions by close code or HTTP status.
@@ -67,6 +70,7 @@ class Runtime:
         "foreign",
         "is_draining",
         "pending",
+        "revocations",
         "sessions",
         "settings",
         "streams",
@@ -75,6 +79,7 @@ class Runtime:
     def __init__(self, settings: Settings, clock: Clock) -> None:
         self.settings: Settings = settings
         self.clock: Clock = clock
+        self.revocations: Revocations = MemoryRevocations(settings.revocations)
         self.pending: int = 0
         self.foreign: int = 0
         self.closes: dict[int, int] = {}
@@ -135,12 +140,7 @@ class Runtime:
         if self._loop is None or self._stopped:
             self._stopped = True
             return
-        self.require_running("stop()")
-        self.is_draining = True
-        sessions = tuple(self.sessions)
-        for session in sessions:
-            session.close(closing.DRAIN)
-        await self._within(self.settings.drain_seconds, [session.wait_closed() for session in sessions])
+        await self.drain(None)
         work = [task for live in self.streams.all() for task in live.work]
         for task in work:
             task.cancel(CANCEL_PREFIX + "shutdown")
@@ -148,6 +148,51 @@ class Runtime:
         self._clockwork.stop()
         self._clear()
         self._stopped = True
+
+    async def drain(self, retry_after_ms: int | None) -> None:
+        """Same as ``ManagerFactory.drain()``."""
+        if self._stopped:
+            return
+        self.require_running("drain()")
+        settings, sessions = self.settings, tuple(self.sessions)
+        if not self.is_draining:
+            self.is_draining = True
+            now = self.clock.monotonic()
+            within = settings.drain_seconds - settings.close_seconds
+            delays = closing_delays(new_fractions(len(sessions)), share=settings.drain_share, within=within)
+            for session, delay in zip(sessions, delays, strict=True):
+                session.drain(now + delay, retry_after_ms)
+        await self._within(settings.drain_seconds, [session.wait_closed() for session in sessions])
+
+    def revoke(self, identity: Identity, until: float | None) -> int:
+        """Same as ``ManagerFactory.revoke()`` of an identity."""
+        live = self.streams.find(identity)
+        try:
+            self.revocations.add(identity, until, self.clock.unix())
+        finally:
+            count = 0 if live is None else self._end_all(live)
+        return count
+
+    def _end_all(self, live: LiveStream) -> int:
+        sessions = [one for one in live.sessions if isinstance(one, Session)]
+        for session in sessions:
+            session.close(closing.REVOKED)
+        for run in tuple(live.runs.values()):
+            run.stop("revoked")
+        for task in live.work:
+            task.cancel(CANCEL_PREFIX + "revoked")
+        return len(sessions)
+
+    def bars(self, identity: Identity, /) -> bool:
+        """Tell whether the identity is revoked now."""
+        return self.revocations.bars(identity, self.clock.unix())
+
+    def end_oldest(self, identity: Identity, /) -> None:
+        """Make room for one more session of the identity: end its own oldest, by the order in which they came."""
+        live = self.streams.find(identity)
+        sessions = [] if live is None else [one for one in live.sessions if isinstance(one, Session)]
+        for session in sessions[: len(sessions) - self.settings.sessions_per_identity + 1]:
+            session.close(closing.REPLACED)
 
     async def _within(self, seconds: float, all_of: Iterable[Coroutine[Any, Any, Any] | asyncio.Task[Any]]) -> None:
         tasks = [asyncio.ensure_future(one) for one in all_of]

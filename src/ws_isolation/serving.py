@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import TYPE_CHECKING, Final, Protocol, TypeAlias, final
 
 import msgspec
@@ -27,13 +28,14 @@ from .errors import (
     ContextError,
     ExpiredError,
     PeerError,
+    RevokedError,
     TransportClosedError,
     UnauthenticatedError,
     UsageError,
 )
 from .finishing import finish
 from .frames import Goodbye
-from .handshake import Handshake, choose_subprotocol
+from .handshake import Credential, Handshake, choose_subprotocol
 from .ids import new_incident_id
 from .oplog import report
 from .wire import DEFAULT_WIRE, SUBPROTOCOL, Wire
@@ -145,6 +147,9 @@ async def identify(
     if genuine.is_expired(factory.utc_now()):
         detail = "authenticate() returned an expired context"
         raise ExpiredError(detail)
+    if factory.bars(genuine):
+        detail = "the identity is revoked"
+        raise RevokedError(detail)
     return genuine
 
 
@@ -184,7 +189,7 @@ async def _open(opening: Opening, factory: ManagerFactory, authenticate: Authent
         await finish(_tell(transport, opening, factory, wire, outcome))
         return None
     try:
-        return factory.open_session(
+        session = factory.open_session(
             outcome.context,
             transport,
             wire=wire,
@@ -196,6 +201,20 @@ async def _open(opening: Opening, factory: ManagerFactory, authenticate: Authent
         failed = _Denied(closing.INTERNAL_ERROR, "the session could not be opened", error)
         await finish(_tell(transport, opening, factory, wire, failed))
         return None
+    session.refresh_by(partial(_refresh, factory, authenticate, opening.handshake))
+    return session
+
+
+async def _refresh(
+    factory: ManagerFactory, authenticate: Authenticate, handshake: Handshake, session: Session, credential: Credential
+) -> None:
+    """Ask *authenticate* about the new credential of an open session; what it refuses ends the session."""
+    try:
+        context = await identify(handshake.with_credential(credential), factory, authenticate, "ws.refresh")
+        # From here nothing is awaited: a revocation cannot come between the check and the renewal.
+        session.renew(context, factory.create_manager(context), factory.expires_in(context))
+    except Exception as error:  # noqa: BLE001  # whatever authenticate raises is not the client's fault
+        session.end_by(error)
 
 
 async def _admit(handshake: Handshake, factory: ManagerFactory, authenticate: Authenticate) -> _Admitted | _Denied:
@@ -221,7 +240,9 @@ def _is_cancelled() -> bool:
 def _last_check(factory: ManagerFactory, admitted: _Admitted) -> _Admitted | _Denied:
     if factory.is_draining:
         return _Denied(closing.DRAIN, "a drain has begun")
-    if not factory.has_room(admitted.context):
+    if factory.bars(admitted.context):
+        return _Denied(closing.REVOKED, "the identity was revoked meanwhile")
+    if not factory.make_room(admitted.context):
         return _Denied(closing.CONNECTION_LIMIT, "the identity has as many sessions as it may have")
     return admitted
 

@@ -8,14 +8,17 @@ environment, so what a test sees is what production does.
 from __future__ import annotations
 
 import re
-from typing import Final, NoReturn, cast, final
+from typing import Final, Literal, NoReturn, TypeAlias, cast, final
 from urllib.parse import urlsplit
 
 import attrs
 
 from .errors import SettingsError, shown
 
-__all__ = ("Settings",)
+__all__ = ("SessionLimit", "Settings")
+
+SessionLimit: TypeAlias = Literal["reject_new", "replace_oldest"]
+"""What happens where an identity has as many sessions as it may have."""
 
 _SECONDS: Final = {
     "heartbeat_seconds": (1.0, 600.0),
@@ -37,9 +40,17 @@ _COUNTS: Final = {
     "inbox_messages": (1, 10_000),
     "message_burst": (1, 100_000),
     "sessions_per_identity": (1, 100_000),
+    "identity_message_burst": (1, 100_000),
+    "revocations": (1, 10_000_000),
     "pending_handshakes": (1, 1_000_000),
 }
-_PER_MINUTE: Final = {"messages_per_minute": (1.0, 1_000_000.0)}
+_RATES: Final = {
+    "messages_per_minute": (1.0, 1_000_000.0),
+    "identity_messages_per_minute": (1.0, 1_000_000.0),
+    "drain_share": (0.001, 1.0),
+}
+_MAX_AGE: Final = (1.0, 2_592_000.0)
+_LIMITS: Final = ("reject_new", "replace_oldest")
 _ORIGIN: Final = re.compile(r"[a-z][a-z0-9+.-]*://[a-z0-9._\[\]:-]*[a-z0-9._\]]")
 """Lower case and ASCII, as RFC 6454 §6.2 serialises it; hosts of other scripts in punycode."""
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
@@ -79,7 +90,14 @@ class Settings:
     close_seconds: float = 2.0
     """Seconds for goodbye and close together, 0.1 to 60."""
     drain_seconds: float = 10.0
-    """Seconds that stopping the factory may take, 0.1 to 3,600."""
+    """Seconds that ending all sessions may take, 0.1 to 3,600. Give the process that much before it is killed."""
+    drain_share: float = 0.02
+    """
+    Share of all sessions that a drain ends in a second (at least 10), 0.001 to 1; more where ``drain_seconds`` is
+    short.
+    """
+    max_age_seconds: float | None = None
+    """Seconds after which a session has to resume (4201), 1 to 2,592,000; None: it may get as old as it likes."""
     detached_seconds: float = 300.0
     """Seconds that spawned work goes on after the last session of its identity has ended."""
     stream_seconds: float = 300.0
@@ -101,17 +119,32 @@ class Settings:
     """Messages per minute that one session may send on average (OWASP: start at 100)."""
     message_burst: int = 20
     """Messages that one session may send at once."""
+    identity_messages_per_minute: float = 300.0
+    """Messages per minute that all sessions of one identity may send together on average: three busy tabs."""
+    identity_message_burst: int = 60
+    """Messages that all sessions of one identity may send at once."""
     sessions_per_identity: int = 20
     """Sessions of one identity: 5 to 8 tabs are normal, and reconnects overlap."""
+    session_limit: SessionLimit = "reject_new"
+    """
+    At the limit, ``reject_new`` refuses the next session (4029) and ``replace_oldest`` ends the identity's oldest
+    one (4009).
+    """
+    revocations: int = 100_000
+    """Revoked identities that are remembered; about 150 bytes each."""
     pending_handshakes: int = 1_000
     """Sockets of the whole process that are not authenticated yet; above it they are refused with 503."""
 
     def __attrs_post_init__(self) -> None:
         """Check each value, then the values against each other."""
-        for name, (low, high) in {**_SECONDS, **_PER_MINUTE}.items():
+        for name, (low, high) in {**_SECONDS, **_RATES}.items():
             _check_number(name, getattr(self, name), low, high)
         for name, (least, most) in _COUNTS.items():
             _check_count(name, getattr(self, name), least, most)
+        if self.max_age_seconds is not None:
+            _check_number("max_age_seconds", self.max_age_seconds, *_MAX_AGE)
+        if type(self.session_limit) is not str or self.session_limit not in _LIMITS:
+            _fail("session_limit", self.session_limit, " or ".join(_LIMITS))
         if type(self.require_tls) is not bool:
             _fail("require_tls", self.require_tls, "a bool")
         for origin in _strings("origins", self.origins):
@@ -130,6 +163,12 @@ class Settings:
             msg = (
                 f"close_seconds={self.close_seconds:g} must not exceed drain_seconds={self.drain_seconds:g}: "
                 "a drain waits for every close"
+            )
+            raise SettingsError(msg)
+        if self.max_age_seconds is not None and self.max_age_seconds <= self.heartbeat_seconds:
+            msg = (
+                f"max_age_seconds={self.max_age_seconds:g} must exceed heartbeat_seconds={self.heartbeat_seconds:g}: "
+                "a session that ends before its first ping is a poll"
             )
             raise SettingsError(msg)
         if self.event_bytes > self.outbox_bytes:
