@@ -32,6 +32,8 @@ NUMBERS: Final = {
     "stream_seconds": (1, 86_400),
     "expiry_skew_seconds": (0, 300),
     "messages_per_minute": (1, 1_000_000),
+    "identity_messages_per_minute": (1, 1_000_000),
+    "drain_share": (0.001, 1),
 }
 COUNTS: Final = {
     "message_bytes": (1_024, 16_777_216),
@@ -41,6 +43,8 @@ COUNTS: Final = {
     "inbox_messages": (1, 10_000),
     "message_burst": (1, 100_000),
     "sessions_per_identity": (1, 100_000),
+    "identity_message_burst": (1, 100_000),
+    "revocations": (1, 10_000_000),
     "pending_handshakes": (1, 1_000_000),
 }
 ROOM: Final[dict[str, dict[str, float]]] = {
@@ -86,7 +90,7 @@ def test_every_field_is_checked() -> None:
     """
     names = {field.name for field in attrs.fields(Settings)}
 
-    assert names == {*NUMBERS, *COUNTS, "origins", "hosts", "require_tls"}
+    assert names == {*NUMBERS, *COUNTS, "origins", "hosts", "require_tls", "max_age_seconds", "session_limit"}
 
 
 @pytest.mark.parametrize("name", [*NUMBERS, *COUNTS])

@@ -452,12 +452,13 @@ class SessionCore:
         now = happened.now
         if self._write_due is not None and now >= self._write_due:
             return self._cut("a write took longer than its deadline")
-        if self._expiry_due is not None and now >= self._expiry_due:
-            return self._end(closing.TOKEN_EXPIRED, now=now)
-        if self._drain_due is not None and now >= self._drain_due:
-            return self._end(closing.DRAIN, now=now)
-        if self._age_due is not None and now >= self._age_due:
-            return self._end(closing.MAX_AGE, now=now)
+        for due, code in (
+            (self._expiry_due, closing.TOKEN_EXPIRED),
+            (self._drain_due, closing.DRAIN),
+            (self._age_due, closing.MAX_AGE),
+        ):
+            if due is not None and now >= due:
+                return self._end(code, now=now)
         if self._pong_due is not None and now >= self._pong_due:
             if now - self._pong_due < _LAG_SECONDS:
                 return self._end(closing.HEARTBEAT_TIMEOUT, now=now)
