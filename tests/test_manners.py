@@ -12,7 +12,7 @@ import pytest
 from tests.cores import START, make_core, text, types, written
 from tests.openings import MemoryOpening
 from tests.shell import Bench, Served, note
-from ws_isolation import Handshake, Session, Settings, UserExecutionContext, closing, errors
+from ws_isolation import Handshake, Run, Session, Settings, UserExecutionContext, closing, errors
 from ws_isolation.handshake import Credential
 from ws_isolation.keys import Identity
 from ws_isolation.rates import TokenBucket
@@ -102,15 +102,21 @@ async def test_revoke() -> None:
     alice, second, other = await bench.serve(), await bench.serve(), await bench.serve(user="bob")
     tenant = await bench.serve(user=make_context("alice", tenant_id="t"))
     work = alice.session.spawn(asyncio.Event().wait())
-    async with bench.manager().run("assistant") as run:
-        told = bench.factory.revoke(Identity(None, "alice"))
-        with pytest.raises(asyncio.CancelledError):
-            await asyncio.sleep(0)
-        raise asyncio.CancelledError
+    runs: list[Run] = []
+
+    async def answer() -> None:
+        async with bench.manager().run("assistant") as run:
+            runs.append(run)
+            await asyncio.Event().wait()
+
+    answering = asyncio.create_task(answer())
+    await settle()
+    told = bench.factory.revoke(Identity(None, "alice"))
+    await asyncio.gather(answering, return_exceptions=True)
     await alice.over()
     await second.over()
 
-    assert (2, True, True) == (told, work.cancelled(), run.ended)
+    assert (2, True, True) == (told, work.cancelled(), not runs[0].is_open)
     assert alice.ended_with(4010)
     assert second.ended_with(4010)
     assert other.session.is_open
@@ -119,6 +125,20 @@ async def test_revoke() -> None:
     assert bench.factory.lift(make_context())
     assert not bench.factory.lift(make_context())
     assert not bench.factory.bars(make_context())
+
+
+async def test_revoke_from_inside() -> None:
+    """Called in a run of the identity, it tells everybody before that run is left."""
+    bench = Bench.new()
+    served = await bench.serve()
+    work = served.session.spawn(asyncio.Event().wait())
+    async with bench.manager().run("assistant"):
+        bench.factory.revoke(make_context())
+    await served.over()
+
+    assert work.cancelled()
+    assert served.ended_with(4010)
+    assert bench.factory.bars(make_context())
 
 
 async def _codes(bench: Bench, _settings: Settings, user: str) -> list[int]:

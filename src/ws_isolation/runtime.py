@@ -177,10 +177,16 @@ class Runtime:
         sessions = [one for one in live.sessions if isinstance(one, Session)]
         for session in sessions:
             session.close(closing.REVOKED)
+        here: asyncio.CancelledError | None = None
         for run in tuple(live.runs.values()):
-            run.stop("revoked")
+            try:
+                run.stop("revoked")
+            except asyncio.CancelledError as error:
+                here = error  # the caller is in this very run: it leaves once the others are told
         for task in live.work:
             task.cancel(CANCEL_PREFIX + "revoked")
+        if here is not None:
+            raise here
         return len(sessions)
 
     def bars(self, identity: Identity, /) -> bool:
