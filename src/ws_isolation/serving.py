@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import TYPE_CHECKING, Protocol, TypeAlias, cast
 
 from . import closing
@@ -27,12 +28,13 @@ from .errors import (
     ContextError,
     ExpiredError,
     PeerError,
+    RevokedError,
     TransportClosedError,
     UnauthenticatedError,
     UsageError,
 )
 from .finishing import finish
-from .handshake import Handshake, choose_subprotocol
+from .handshake import Credential, Handshake, choose_subprotocol
 from .oplog import report
 from .refusing import NO_ROOM, refuse, tell
 from .wire import DEFAULT_WIRE, SUBPROTOCOL, Wire
@@ -122,6 +124,9 @@ async def identify(
     if genuine.is_expired(factory.utc_now()):
         detail = "authenticate() returned an expired context"
         raise ExpiredError(detail)
+    if factory.bars(genuine):
+        detail = "the identity is revoked"
+        raise RevokedError(detail)
     return genuine
 
 
@@ -161,7 +166,7 @@ async def _open(opening: Opening, factory: ManagerFactory, authenticate: Authent
     transport = await _accept(opening, factory, wire, subprotocol)
     if transport is None:
         return None
-    return await _settle(outcome, opening.handshake, transport, factory, wire, enforce_pongs=pongs)
+    return await _settle(outcome, opening.handshake, transport, factory, authenticate, wire, enforce_pongs=pongs)
 
 
 async def _open_by_frame(
@@ -200,7 +205,9 @@ async def _open_by_frame(
         if isinstance(outcome, Left):
             report(logging.INFO, "the client left before it was authenticated", code=outcome.code, path=handshake.path)
             return None
-        return await _settle(outcome, entrance.handshake, transport, factory, wire, enforce_pongs=enforce_pongs)
+        return await _settle(
+            outcome, entrance.handshake, transport, factory, authenticate, wire, enforce_pongs=enforce_pongs
+        )
     finally:
         factory.end_entrance(entrance)
         entrance.leave()
@@ -211,6 +218,7 @@ async def _settle(
     handshake: Handshake,
     transport: Transport,
     factory: ManagerFactory,
+    authenticate: Authenticate,
     wire: Wire,
     *,
     enforce_pongs: bool,
@@ -223,7 +231,7 @@ async def _settle(
         await finish(tell(transport, handshake, factory, wire, outcome))
         return None
     try:
-        return await factory.open_session(
+        session = await factory.open_session(
             outcome.context,
             transport,
             wire=wire,
@@ -235,6 +243,20 @@ async def _settle(
         failed = Denied(closing.INTERNAL_ERROR, "the session could not be opened", error)
         await finish(tell(transport, handshake, factory, wire, failed))
         return None
+    session.refresh_by(partial(_refresh, factory, authenticate, handshake))
+    return session
+
+
+async def _refresh(
+    factory: ManagerFactory, authenticate: Authenticate, handshake: Handshake, session: Session, credential: Credential
+) -> None:
+    """Ask *authenticate* about the new credential of an open session; what it refuses ends the session."""
+    try:
+        context = await identify(handshake.with_credential(credential), factory, authenticate, "ws.refresh")
+        # From here nothing is awaited: a revocation cannot come between the check and the renewal.
+        session.renew(context, factory.create_manager(context), factory.expires_in(context))
+    except Exception as error:  # noqa: BLE001  # whatever authenticate raises is not the client's fault
+        session.end_by(error)
 
 
 async def _admit(handshake: Handshake, factory: ManagerFactory, authenticate: Authenticate) -> Admitted | Denied:
@@ -260,7 +282,9 @@ def _is_cancelled() -> bool:
 def _last_check(factory: ManagerFactory, admitted: Admitted) -> Admitted | Denied:
     if factory.is_draining:
         return Denied(closing.DRAIN, "a drain has begun")
-    if not factory.has_room(admitted.context):
+    if factory.bars(admitted.context):
+        return Denied(closing.REVOKED, "the identity was revoked meanwhile")
+    if not factory.make_room(admitted.context):
         return Denied(closing.CONNECTION_LIMIT, "the identity has as many sessions as it may have")
     return admitted
 

@@ -36,9 +36,11 @@ from .run import CANCEL_PREFIX
 from .session_core import SessionCore, State
 from .steps import (
     Abort,
+    Authenticate,
     Close,
     Consumed,
     Deliver,
+    Draining,
     Effect,
     Ended,
     Finished,
@@ -48,6 +50,7 @@ from .steps import (
     PeerGone,
     Received,
     Refused,
+    Renewed,
     Report,
     Stop,
     Ticked,
@@ -60,7 +63,7 @@ from .steps import (
 if TYPE_CHECKING:
     from .context import UserExecutionContext
     from .events.envelope import Envelope
-    from .handshake import Handshake
+    from .handshake import Credential, Handshake
     from .manager import IsolatedManager
     from .stream import Gap
     from .streams import LiveStream
@@ -135,6 +138,8 @@ class Session:
         "_io",
         "_live",
         "_reading",
+        "_reauthenticate",
+        "_refresh",
         "_scheduled",
         "_transport",
         "_waited",
@@ -162,6 +167,8 @@ class Session:
         self._inbox: deque[Message] = deque()
         self._inbox_ready: asyncio.Future[None] | None = None
         self._reading = False
+        self._reauthenticate: Reauthenticate | None = None
+        self._refresh: asyncio.Task[None] | None = None
         self._waited = False
         """Whether somebody waited for a message when the session ended."""
         self._wake: asyncio.Future[None] | None = None
@@ -180,7 +187,7 @@ class Session:
 
     @property
     def context(self) -> UserExecutionContext:
-        """Whose session it is, for life."""
+        """Whose session it is: the identity for life, the claims as the latest accepted ``ws.refresh`` says."""
         return self._core.context
 
     @property
@@ -191,7 +198,7 @@ class Session:
     @property
     def is_open(self) -> bool:
         """Whether the session has not begun to end."""
-        return self._core.state is State.LIVE
+        return self._core.is_open
 
     @property
     def code(self) -> CloseCode | None:
@@ -304,6 +311,20 @@ class Session:
     async def wait_closed(self) -> None:
         """Wait until the transport is closed. Cancelling is safe."""
         await self._done.wait()
+
+    def drain(self, close_at: float, retry_after_ms: int | None, /) -> None:
+        """End at *close_at* with 4200, and go on until then. For the factory, not for handlers."""
+        self._feed(Draining(close_at, self._home.clock.monotonic(), retry_after_ms))
+
+    def refresh_by(self, reauthenticate: Reauthenticate, /) -> None:
+        """Take ``ws.refresh`` from now on, and ask *reauthenticate* about it. For adapters, not for handlers."""
+        self._reauthenticate = reauthenticate
+
+    def renew(self, context: UserExecutionContext, manager: IsolatedManager, expires_in: float | None, /) -> None:
+        """Go on with the context of a new credential, if the identity is the same. For adapters, not for handlers."""
+        self._feed(Renewed(context, expires_in, self._home.clock.monotonic()))
+        if self._core.context is context:
+            self.manager = manager
 
     def offer(self, envelope: Envelope, /) -> bool:
         """Queue an envelope of the stream without waiting; False where it cannot be taken. Not for handlers."""
@@ -457,6 +478,8 @@ class Session:
                 _resolve(self._wake)  # what is to be written, the writer asks for
             case Deliver():
                 self._deliver(effect.message)
+            case Authenticate():
+                self._authenticate(effect.credential)
             case Stop():
                 self._home.session_ended(self._live, self)
                 self._ended.set()
@@ -473,6 +496,14 @@ class Session:
                 self._log(level, effect.what, error=effect.error)
             case _:
                 assert_never(effect)
+
+    def _authenticate(self, credential: Credential) -> None:
+        if self._reauthenticate is None:
+            self._log(logging.WARNING, "a ws.refresh, and nobody here could check it")
+            self.close(closing.BAD_FRAME)
+            return
+        work = self._reauthenticate(self, credential)
+        self._refresh = asyncio.create_task(work, name=f"ws-refresh-{self.connection_id}")
 
     def _deliver(self, message: Message) -> None:
         if message.type == "stop" and message.run_id is not None:
@@ -518,6 +549,8 @@ class Session:
             await self._wait_for(writer)
         for task in self._io:
             await self._cancel(task, "the transport")
+        if self._refresh is not None:
+            await self._cancel(self._refresh, "authenticate()")
 
     async def _call_back(self, callback: Callable[[], Awaitable[None] | None]) -> None:
         task = asyncio.create_task(self._called_back(callback), name=f"ws-on-end-{self.connection_id}")
@@ -583,6 +616,9 @@ class Session:
             incident_id=self._core.incident_id,
         )
 
+
+Reauthenticate: TypeAlias = "Callable[[Session, Credential], Coroutine[Any, Any, None]]"
+"""Asks the application about a new credential; renews or closes the session, and raises nothing."""
 
 Handler: TypeAlias = Callable[[Session], Awaitable[None]]
 """What an application runs for each session. Its return ends the session with 1000."""
