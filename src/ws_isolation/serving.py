@@ -100,6 +100,7 @@ async def serve_opening(
     finally:
         factory.end_handshake()
     if session is not None:
+        session.refresh_by(partial(_refresh, factory, authenticate, opening.handshake))
         await session.serve(handler)
 
 
@@ -153,7 +154,7 @@ async def _open(opening: Opening, factory: ManagerFactory, authenticate: Authent
         transport = await _accept(opening, factory, wire, subprotocol)
         if transport is None:
             return None
-        return await _open_by_frame(opening.handshake, transport, factory, authenticate, wire, enforce_pongs=pongs)
+        return await _open_by_frame(opening.handshake, transport, factory, wire, enforce_pongs=pongs)
     outcome: Admitted | Denied = Denied(closing.SUBPROTOCOL, "none of the offered subprotocols is spoken here")
     if spoken:
         try:
@@ -166,7 +167,7 @@ async def _open(opening: Opening, factory: ManagerFactory, authenticate: Authent
     transport = await _accept(opening, factory, wire, subprotocol)
     if transport is None:
         return None
-    return await _settle(outcome, opening.handshake, transport, factory, authenticate, wire, enforce_pongs=pongs)
+    return await _settle(outcome, opening.handshake, transport, factory, wire, enforce_pongs=pongs)
 
 
 async def _open_by_frame(
@@ -205,9 +206,7 @@ async def _open_by_frame(
         if isinstance(outcome, Left):
             report(logging.INFO, "the client left before it was authenticated", code=outcome.code, path=handshake.path)
             return None
-        return await _settle(
-            outcome, entrance.handshake, transport, factory, authenticate, wire, enforce_pongs=enforce_pongs
-        )
+        return await _settle(outcome, entrance.handshake, transport, factory, wire, enforce_pongs=enforce_pongs)
     finally:
         factory.end_entrance(entrance)
         entrance.leave()
@@ -218,7 +217,6 @@ async def _settle(
     handshake: Handshake,
     transport: Transport,
     factory: ManagerFactory,
-    authenticate: Authenticate,
     wire: Wire,
     *,
     enforce_pongs: bool,
@@ -231,7 +229,7 @@ async def _settle(
         await finish(tell(transport, handshake, factory, wire, outcome))
         return None
     try:
-        session = await factory.open_session(
+        return await factory.open_session(
             outcome.context,
             transport,
             wire=wire,
@@ -243,8 +241,6 @@ async def _settle(
         failed = Denied(closing.INTERNAL_ERROR, "the session could not be opened", error)
         await finish(tell(transport, handshake, factory, wire, failed))
         return None
-    session.refresh_by(partial(_refresh, factory, authenticate, handshake))
-    return session
 
 
 async def _refresh(
