@@ -67,6 +67,7 @@ LAYERS: Final[tuple[tuple[str, ...], ...]] = (
         "texts",
         "run",
         "manager",
+        "stepping",
         "session",
         "clockwork",
         "entrance",
