@@ -16,10 +16,10 @@ every task has an owner that awaits it.
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import logging
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextvars import Context, copy_context
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeAlias, TypeVar, assert_never, final
 
 from . import closing
@@ -183,7 +183,7 @@ class Session:
         """Whether the writer waits for something to write, so that others may write in its place."""
         self._parked: Parked | None = None
         """A write that was begun in the writer's place and has to wait; the writer goes on with it."""
-        self._writes_in = contextvars.Context()
+        self._writes_in = Context()
         self._callbacks: list[Callable[[], Awaitable[None] | None]] = []
         self._scheduled = float("inf")
         self._ended = asyncio.Event()
@@ -375,7 +375,7 @@ class Session:
 
     def begin(self) -> None:
         """Start reader and writer. Not for handlers."""
-        self._writes_in = contextvars.copy_context()
+        self._writes_in = copy_context()
         writer = self._write_all()
         self._io = (
             asyncio.create_task(writer, name=f"ws-writer-{self.connection_id}", context=self._writes_in),
