@@ -25,6 +25,7 @@ from .clockwork import Clockwork
 from .delivery import Delivery
 from .errors import ConcurrencyError, InvalidStateError
 from .events.envelope import format_time
+from .hooks import Span, guarded
 from .ids import new_incident_id, new_uuid7
 from .oplog import report
 from .run import CANCEL_PREFIX
@@ -36,7 +37,9 @@ if TYPE_CHECKING:
     from .backplanes.base import Backplane
     from .entrance import Entrance
     from .events import Event
+    from .hooks import Guard
     from .keys import Identity
+    from .observing import Observer, Outcome, SpanName
     from .run import Run
     from .settings import Settings
     from .stream import Start
@@ -56,10 +59,15 @@ class Runtime:
         settings: The factory's bounds.
         clock: Where time comes from.
         backplane: What carries the streams; one in memory, of this factory alone, where None.
+        observer: Whom to tell, if anybody.
+
+    Raises:
+        SettingsError: The observer lacks hooks.
 
     Attributes:
         backplane: What carries the streams.
         is_draining: Whether it is stopping.
+        observer: The guard around the observer; None, and nothing is called, where there is none.
         streams: Of all identities.
         sessions: Open ones, in the order in which they came.
         entering: Accepted sockets that still have to say who they are.
@@ -80,13 +88,17 @@ class Runtime:
         "entering",
         "foreign",
         "is_draining",
+        "observer",
         "pending",
         "sessions",
         "settings",
         "streams",
     )
 
-    def __init__(self, settings: Settings, clock: Clock, backplane: Backplane | None = None) -> None:
+    def __init__(
+        self, settings: Settings, clock: Clock, backplane: Backplane | None = None, observer: Observer | None = None
+    ) -> None:
+        self.observer: Guard | None = guarded(observer)
         self.settings: Settings = settings
         self.clock: Clock = clock
         self._given = backplane
@@ -107,7 +119,9 @@ class Runtime:
         self.sessions: dict[Session, None] = {}
         self.entering: dict[Entrance, None] = {}
         self.is_draining: bool = False
-        self._clockwork: Clockwork[Session | LiveStream] = Clockwork(self.clock, self._look)
+        self._clockwork: Clockwork[Session | LiveStream] = Clockwork(
+            self.clock, self._look, None if self.observer is None else self.observer.loop_lag
+        )
 
     @property
     def grace_seconds(self) -> float:
@@ -173,26 +187,32 @@ class Runtime:
             self._stopped = True
             return
         self.require_running("stop()")
+        with self.span("drain") as drain:
+            drain.is_ok = await self._drain()
+        self._clear()
+        self._stopped = True
+
+    async def _drain(self) -> bool:
+        """End what there is; return whether all of it has ended."""
         self.is_draining = True
         sessions: tuple[Session | Entrance, ...] = (*self.sessions, *self.entering)
         for session in sessions:
             session.close(closing.DRAIN)
-        await self._within(self.settings.drain_seconds, [session.wait_closed() for session in sessions])
+        closed = await self._within(self.settings.drain_seconds, [session.wait_closed() for session in sessions])
         work = [task for live in self.streams.all() for task in live.work]
         for task in work:
             task.cancel(CANCEL_PREFIX + "shutdown")
-        await self._within(self.settings.close_seconds, work)
-        await self._within(self.settings.close_seconds, self._readings)
+        done = await self._within(self.settings.close_seconds, work)
+        read = await self._within(self.settings.close_seconds, self._readings)
         for live in self.streams.all():
             self.backplane.release(live.identity, live)
         self._clockwork.stop()
-        self._clear()
-        self._stopped = True
+        return closed and done and read
 
-    async def _within(self, seconds: float, all_of: Iterable[Coroutine[Any, Any, Any] | asyncio.Task[Any]]) -> None:
+    async def _within(self, seconds: float, all_of: Iterable[Coroutine[Any, Any, Any] | asyncio.Task[Any]]) -> bool:
         tasks = [asyncio.ensure_future(one) for one in all_of]
         if not tasks:
-            return
+            return True
         over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
         def time_is_up() -> None:
@@ -210,6 +230,7 @@ class Runtime:
             everything.cancel()
         if left:
             report(logging.ERROR, "the stop left something open", count=left)
+        return not left
 
     # What managers ask for.
 
@@ -237,6 +258,8 @@ class Runtime:
         live.touched = now
         if live.last is not envelope and live.chain is not None:
             live.arrived(envelope)  # an engine that announces it later: then it is a repetition
+        if self.observer is not None:
+            self.observer.event_published(event.type, durable=event.durable)
         queued, refused = live.counts if live.last is envelope else (0, 0)
         return Delivery(envelope.id, envelope.seq, queued, refused)
 
@@ -244,8 +267,10 @@ class Runtime:
         """Note an open run of the identity, for a client's ``stop``."""
         self.streams.open(identity, self.clock.monotonic()).runs[run.id] = run
 
-    def run_ended(self, identity: Identity, run: Run, /) -> None:
+    def run_ended(self, identity: Identity, run: Run, seconds: float, outcome: Outcome, /) -> None:
         """Forget a run of the identity: this very run, not another of the same id."""
+        if self.observer is not None:
+            self.observer.span_ended("run", seconds, outcome)
         live = self.streams.find(identity)
         if live is not None and live.runs.get(run.id) is run:
             del live.runs[run.id]
@@ -270,8 +295,17 @@ class Runtime:
         page = await self.backplane.read(live.identity, start)
         if page.top.epoch != chain.cursor.epoch or page.top.seq < chain.cursor.seq:
             live.read_again()  # the engine fell back to older data: the others must hear of it as well
-            return chain.cursor, Gap("divergence", chain.cursor)
-        return page.top, answer(start, page, replay=self.settings.replay_events)
+            return chain.cursor, self._noted(Gap("divergence", chain.cursor))
+        return page.top, self._noted(answer(start, page, replay=self.settings.replay_events))
+
+    def _noted(self, result: Resumed | Gap | None, sessions: int = 1) -> Resumed | Gap | None:
+        """Tell the observer what clients that were away get, and return it."""
+        if self.observer is not None:
+            if isinstance(result, Gap):
+                self.observer.gap(result.reason, sessions)
+            elif result is not None:
+                self.observer.replayed(len(result.replay))
+        return result
 
     async def _follow(self, live: LiveStream) -> Chain:
         """Put this node on the identity's stream."""
@@ -288,8 +322,11 @@ class Runtime:
         """Put a session in its seat on its identity's stream."""
         live.replace(seat, session)
         self.sessions[session] = None
+        if self.observer is not None:
+            self.observer.session_opened()
         if seat.gap is not None:
             session.missed(seat.gap)
+            self._noted(seat.gap)
         for envelope in seat.kept:
             session.offer(envelope)
         if live.tip_due == float("inf"):
@@ -307,8 +344,11 @@ class Runtime:
         now = self.clock.monotonic()
         self.sessions.pop(session, None)
         live.unsubscribe(session, now)
-        if session.code is not None:
-            self.count_close(session.code.code)
+        code = None if session.code is None else session.code.code
+        if code is not None:
+            self._count_close(code)
+        if self.observer is not None:
+            self.observer.session_closed(code)
         if not live.sessions:
             self._look_at(live, now + min(self.settings.stream_seconds, self.settings.detached_seconds))
 
@@ -333,13 +373,24 @@ class Runtime:
         """Look at *session* at *when* at the latest."""
         self._clockwork.schedule(when, session)
 
-    def count_close(self, code: int, /) -> None:
-        """Count a refused handshake or an ended session by its code."""
+    def count_refusal(self, code: int, /) -> None:
+        """Count a refused handshake by its code or status."""
+        self._count_close(code)
+        if self.observer is not None:
+            self.observer.handshake_refused(code)
+
+    def _count_close(self, code: int) -> None:
         self.closes[code] = self.closes.get(code, 0) + 1
 
     def count_foreign(self) -> None:
         """Count an envelope that the last hop held back."""
         self.foreign += 1
+        if self.observer is not None:
+            self.observer.foreign()
+
+    def span(self, name: SpanName, /) -> Span:
+        """Return a stopwatch for a block; the observer is told when it ends, and how."""
+        return Span(self.observer, self.clock, name)
 
     # What is due.
 
@@ -401,3 +452,5 @@ class Runtime:
             gap = live.caught_up(page, self.settings.replay_events)
             if gap is not None:
                 report(logging.WARNING, f"gap: {gap.reason}", count=len(live.sessions))
+                # Those that are on their way in are told, and counted, when they have come.
+                self._noted(gap, sum(not isinstance(one, Seat) for one in live.sessions))
