@@ -6,6 +6,10 @@ small fixed set, so it fits a metric. Rule 2: a hook is synchronous and short,
 since it runs in the event loop; what it raises disturbs nothing.
 """
 
+# A protocol's method without a statement counts as abstract, and whoever inherits would have to write it: so each
+# hook returns. What it does not use is for those who do.
+# ruff: noqa: ARG002
+
 from __future__ import annotations
 
 from typing import Final, Literal, Protocol, TypeAlias
@@ -29,8 +33,11 @@ class Observer(Protocol):
     ``FactoryStats.hook_failures`` and logged once per hook.
     """
 
+    __slots__ = ()
+
     def session_opened(self) -> None:
         """Note that a session was put on its stream."""
+        return
 
     def session_closed(self, code: int | None, /) -> None:
         """
@@ -39,6 +46,7 @@ class Observer(Protocol):
         Args:
             code: The close code; None where the peer left.
         """
+        return
 
     def handshake_refused(self, code: int, /) -> None:
         """
@@ -47,6 +55,7 @@ class Observer(Protocol):
         Args:
             code: A close code from 4000 on, or an HTTP status below 1000.
         """
+        return
 
     def event_published(self, event_type: str, /, *, durable: bool) -> None:
         """
@@ -56,6 +65,7 @@ class Observer(Protocol):
             event_type: A type of the library; the application's own are all ``custom``.
             durable: Whether it has a place in the stream; else it is a delta.
         """
+        return
 
     def coalesced(self, event_type: str, /) -> None:
         """
@@ -64,6 +74,7 @@ class Observer(Protocol):
         Args:
             event_type: As in ``event_published``.
         """
+        return
 
     def gap(self, reason: str, sessions: int, /) -> None:
         """
@@ -73,6 +84,7 @@ class Observer(Protocol):
             reason: ``epoch_changed``, ``trimmed``, ``divergence`` or ``replay_limit``.
             sessions: How many sessions are told; may be 0.
         """
+        return
 
     def replayed(self, count: int, /) -> None:
         """
@@ -81,6 +93,7 @@ class Observer(Protocol):
         Args:
             count: Events, at most ``Settings.replay_events``; may be 0.
         """
+        return
 
     def write_time(self, seconds: float, /) -> None:
         """
@@ -89,9 +102,11 @@ class Observer(Protocol):
         Args:
             seconds: By the factory's clock, at most about ``Settings.write_seconds``.
         """
+        return
 
     def foreign(self) -> None:
         """Note that the last hop held back an event of somebody else: a defect, call somebody."""
+        return
 
     def loop_lag(self, seconds: float, /) -> None:
         """
@@ -100,6 +115,7 @@ class Observer(Protocol):
         Args:
             seconds: 0 or more, by the factory's clock.
         """
+        return
 
     def span_ended(self, name: SpanName, seconds: float, outcome: Outcome, /) -> None:
         """
@@ -110,6 +126,7 @@ class Observer(Protocol):
             seconds: How long it took, by the factory's clock.
             outcome: How it ended. A drain that had to leave something open has ``failed``.
         """
+        return
 
 
 HOOKS: Final = tuple(name for name in vars(Observer) if not name.startswith("_"))
