@@ -17,7 +17,7 @@ from typing import Final, Literal, Protocol, TypeAlias
 __all__ = ("HOOKS", "Observer", "Outcome", "SpanName")
 
 SpanName: TypeAlias = Literal["authenticate", "handler", "run", "drain"]
-"""What is timed: the check of a credential, a session's handler, an agent's run, the factory's stop."""
+"""What is timed: the check of a credential, a session's handler, an agent's run, the wait for all sessions to end."""
 
 Outcome: TypeAlias = Literal["ok", "refused", "failed", "cancelled"]
 """How it ended; ``refused`` where it raised an ``AccessError``: a credential or a right is missing."""
@@ -124,7 +124,7 @@ class Observer(Protocol):
         Args:
             name: What it was.
             seconds: How long it took, by the factory's clock.
-            outcome: How it ended. A drain that had to leave something open has ``failed``.
+            outcome: How it ended. A drain that had to leave a session open has ``failed``.
         """
         return
 
