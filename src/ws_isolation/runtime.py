@@ -350,10 +350,10 @@ class Runtime:
 
     def _noted(self, result: Resumed | Gap | None, sessions: int = 1) -> Resumed | Gap | None:
         """Tell the observer what clients that were away get, and return it."""
-        if self.observer is not None:
+        if self.observer is not None and result is not None:
             if isinstance(result, Gap):
                 self.observer.gap(result.reason, sessions)
-            elif result is not None:
+            else:
                 self.observer.replayed(len(result.replay))
         return result
 
