@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from .keys import Identity
+    from .observing import Outcome
 
 __all__ = ("IsolatedManager", "RunMixin", "StreamManager")
 
@@ -154,7 +155,7 @@ class Publisher(Protocol):
         """Note an open run of the identity."""
         ...
 
-    def run_ended(self, identity: Identity, run: Run, /) -> None:
+    def run_ended(self, identity: Identity, run: Run, seconds: float, outcome: Outcome, /) -> None:
         """Forget a run of the identity."""
         ...
 
@@ -230,9 +231,9 @@ class StreamManager(RunMixin):
         """Let a client's ``stop`` find the run."""
         self._publisher.run_opened(self._identity, run)
 
-    def run_ended(self, run: Run, /) -> None:
+    def run_ended(self, run: Run, seconds: float, outcome: Outcome, /) -> None:
         """Forget the run."""
-        self._publisher.run_ended(self._identity, run)
+        self._publisher.run_ended(self._identity, run, seconds, outcome)
 
 
 _TURN: Final = 8

@@ -51,6 +51,7 @@ if TYPE_CHECKING:
 
     from .context import UserExecutionContext
     from .delivery import Delivery
+    from .observing import Outcome
 
 __all__ = ("CANCEL_PREFIX", "Run", "RunWatch", "Sender")
 
@@ -58,6 +59,7 @@ _RunState: TypeAlias = Literal["new", "open", "ended"]
 _REASON: Final = re.compile(r"[a-z][a-z0-9_.]{0,63}")
 """What ``agent_cancelled`` can carry."""
 _ENDS: Final = (AgentCompleted, AgentError, AgentCancelled)
+_OUTCOMES: Final[dict[type[Event], Outcome]] = {AgentCompleted: "ok", AgentCancelled: "cancelled"}
 
 
 class Sender(Protocol):
@@ -80,8 +82,8 @@ class RunWatch(Protocol):
         """Note that ``agent_started`` was sent."""
         ...
 
-    def run_ended(self, run: Run, /) -> None:
-        """Note that the run's end was sent or could not be sent."""
+    def run_ended(self, run: Run, seconds: float, outcome: Outcome, /) -> None:
+        """Note that the run's end was sent or could not be sent, how long it took and what end it was."""
         ...
 
 
@@ -248,7 +250,7 @@ class Run:
             except Exception as failure:  # noqa: BLE001  # a manager may raise anything; the block's own error counts
                 report(logging.ERROR, "the end of a run could not be sent", error=failure, run_id=self.id)
             finally:
-                self._forget()
+                self._forget(event)
 
     async def _end(self, event: Event, call: str) -> Delivery:
         async with self._order:
@@ -267,19 +269,20 @@ class Run:
                     raise
                 report(logging.ERROR, "a part of a run could not be closed", error=failure, run_id=self.id)
         delivery = await self._sender.send(event)
-        self._forget()
+        self._forget(event)
         return delivery
 
     async def _end_with_parent(self) -> None:
         await self._end_anyhow(self._cancelled("parent_ended", synthetic=True))
 
-    def _forget(self) -> None:
+    def _forget(self, end: Event) -> None:
         if self._state == "open":
             self._state = "ended"
             if self._parent is not None:
                 self._parent._children.pop(self, None)  # noqa: SLF001
             if self._watch is not None:
-                self._watch.run_ended(self)
+                seconds = time.perf_counter() - self._started_at
+                self._watch.run_ended(self, seconds, _OUTCOMES.get(type(end), "failed"))
 
     def stop(self, reason: str = "user", /) -> None:
         """

@@ -68,7 +68,9 @@ if TYPE_CHECKING:
     from .context import UserExecutionContext
     from .events.envelope import Envelope
     from .handshake import Credential, Handshake
+    from .hooks import Guard, Span
     from .manager import IsolatedManager
+    from .observing import SpanName
     from .stream import Gap
     from .streams import LiveStream
     from .typing import Clock, Transport
@@ -112,6 +114,15 @@ class Home(Protocol):
 
     def count_foreign(self) -> None:
         """Count an envelope that the last hop held back."""
+        ...
+
+    @property
+    def observer(self) -> Guard | None:
+        """Who is told of what happens; None where nobody is. Calling it is safe."""
+        ...
+
+    def span(self, name: SpanName, /) -> Span:
+        """Return a stopwatch for a block."""
         ...
 
 
@@ -409,7 +420,8 @@ class Session:
 
     async def _handle(self, handler: Handler | None) -> None:
         try:
-            await (_listen(self) if handler is None else handler(self))
+            with self._home.span("handler"):
+                await (_listen(self) if handler is None else handler(self))
         except BaseException as error:  # the guard owns every exit path (P2)
             self.end_by(error)
             if isinstance(error, asyncio.CancelledError | KeyboardInterrupt | SystemExit):
