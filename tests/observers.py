@@ -172,6 +172,12 @@ async def course(observer: Observer | None) -> tuple[ManagerFactory, list[list[s
         await connect(Cursor("elsewhere", 3, NIL_ID))
         async with manager.run(CANARY, run_id=CANARY) as run:
             await run.thinking("hm")
+            sockets[-1].client_stops_reading()
+            async with run.message() as said:
+                for piece in ("a", "b", "c"):
+                    await said.write(piece)
+                sockets[-1].client_reads_again()
+                await clock.advance(1)
         session = factory._runtime.streams.find(identity_of(context))
         assert session is not None
         session.sessions[0].offer(put(Stream(identity_of(make_context("mallory")), "epoch"), note(), first.event_id))

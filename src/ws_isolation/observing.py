@@ -97,7 +97,7 @@ class Observer(Protocol):
 
     def write_time(self, seconds: float, /) -> None:
         """
-        Note how long the transport took to take one frame.
+        Note how long the transport took to take one frame that it did not take at once.
 
         Args:
             seconds: By the factory's clock, at most about ``Settings.write_seconds``.

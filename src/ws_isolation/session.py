@@ -351,8 +351,11 @@ class Session:
 
     def offer(self, envelope: Envelope, /) -> bool:
         """Queue an envelope of the stream without waiting; False where it cannot be taken. Not for handlers."""
-        was_open = self.is_open
+        was_open, joined = self.is_open, self._core.joined
         self._feed(Offered(envelope))
+        observer = self._home.observer
+        if observer is not None and self._core.joined != joined:
+            observer.coalesced(envelope.event.type)
         return was_open and self.is_open
 
     def missed(self, gap: Gap, /) -> None:
@@ -507,12 +510,17 @@ class Session:
         _resolve(self._wake)
 
     async def _sent(self, sending: Awaitable[None]) -> None:
+        observer, clock = self._home.observer, self._home.clock
+        begun = 0.0 if observer is None else clock.monotonic()
         try:
             await sending
         except TransportClosedError as error:
             self._peer_gone(error)
         except Exception as error:  # noqa: BLE001  # an adapter may raise anything
             self._write_failed(error)
+        else:
+            if observer is not None:
+                observer.write_time(clock.monotonic() - begun)
 
     def _write_failed(self, error: Exception) -> None:
         self._log(logging.ERROR, "the transport's send() failed", error=error)

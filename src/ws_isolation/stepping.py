@@ -38,9 +38,7 @@ class Parked:
         self.coroutine.close()
 
 
-def step(
-    coroutine: Coroutine[Any, Any, None], task: asyncio.Task[Any], context: Context, /
-) -> Parked | None:
+def step(coroutine: Coroutine[Any, Any, None], task: asyncio.Task[Any], context: Context, /) -> Parked | None:
     """
     Take the first step of *coroutine* as *task*; return what is left, None where it is over.
 
