@@ -24,7 +24,7 @@ from .chain import Chain
 from .clockwork import Clockwork
 from .delivery import Delivery
 from .errors import ConcurrencyError, InvalidStateError
-from .events.envelope import format_time
+from .events.envelope import format_unix
 from .ids import new_incident_id, new_uuid7
 from .oplog import report
 from .run import CANCEL_PREFIX
@@ -228,7 +228,7 @@ class Runtime:
             event=event,
             owner=identity,
             id=new_uuid7(),
-            time=format_time(self.utc_now()),
+            time=format_unix(self.clock.unix()),
             run_seq=run_seq,
             event_bytes=self.settings.event_bytes,
         )

@@ -7,6 +7,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import enum
+import json
 import pickle
 from collections.abc import Callable
 from types import MappingProxyType
@@ -33,6 +34,7 @@ from ws_isolation.events import (
 )
 from ws_isolation.events.checks import check_of, declares
 from ws_isolation.events.declaration import Value, data_fields, data_of, declared, envelope_fields
+from ws_isolation.events.envelope import encode_data
 from ws_isolation.frozen import FrozenDict, Json, JsonValueError
 
 
@@ -309,7 +311,7 @@ def test_total(value: object) -> None:
     """
     for name in ("tool_call_id", "status", "result", "error", "duration_ms", "truncated", "metadata", "run_id"):
         with contextlib.suppress(InvalidEventError):
-            assert data_of(completed(**{name: value}))
+            assert encode_data(completed(**{name: value}))
 
 
 @given(st.text())
@@ -338,7 +340,10 @@ def test_places() -> None:
     assert "parent_run_id" in envelope_fields(AgentStarted)
     assert "parent_run_id" not in data_fields(AgentStarted)
     for event in SAMPLES.values():
-        assert list(data_of(event)) == [name for name in data_fields(type(event)) if name in data_of(event)]
+        members = json.loads(encode_data(event))
+
+        assert list(members) == [name for name in data_fields(type(event)) if name in members]
+        assert data_fields(type(event)) == data_of(event).__struct_fields__
 
 
 def test_mappings() -> None:

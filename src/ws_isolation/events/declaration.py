@@ -20,10 +20,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from operator import attrgetter
-from typing import ClassVar, Final, Literal, NoReturn, TypeVar, cast, final, get_type_hints
+from typing import ClassVar, Final, Literal, NoReturn, TypeVar, cast, final, get_args, get_type_hints
 
 import attrs
-from msgspec import UNSET, UnsetType
+from msgspec import UNSET, Struct, UnsetType, defstruct
 from typing_extensions import override
 
 from ..errors import EventTypeError, InvalidEventError, type_name
@@ -136,7 +136,7 @@ _ENVELOPE_FIELDS: Final = ("run_id", "thread_id", "causation_id", "metadata")
 class _Plan:
     """What was compiled from one class's declaration."""
 
-    __slots__ = ("checks", "data", "envelope", "label", "names", "required", "values")
+    __slots__ = ("checks", "data", "envelope", "label", "members", "names", "nested", "required", "shape", "values")
 
     def __init__(self, kind: type[Value], label: str) -> None:
         hints = get_type_hints(kind, include_extras=True)
@@ -159,6 +159,14 @@ class _Plan:
         self.envelope = tuple(envelope)
         self.data = tuple(name for name in names if name not in envelope)
         self.values = cast("Callable[[Value], tuple[object, ...]]", attrgetter(*names))
+        self.members = cast("Callable[[Value], tuple[object, ...]]", attrgetter(*self.data))
+        self.nested = frozenset(place for place, name in enumerate(self.data) if _is_nested(hints[name]))
+        self.shape = defstruct(kind.__name__, self.data, gc=False)
+
+
+def _is_nested(hint: object) -> bool:
+    """Tell whether one of the classes stands in what the field is annotated with."""
+    return any(hint is kind for kind in _PLANS) or any(_is_nested(part) for part in get_args(hint))
 
 
 _PLANS: Final[dict[type, _Plan]] = {}
@@ -185,21 +193,20 @@ def envelope_fields(kind: type[Event], /) -> tuple[str, ...]:
     return _PLANS[kind].envelope
 
 
-def data_of(value: Value, /) -> dict[str, object]:
+def data_of(value: Value, /) -> Struct:
     """
     Return the members below ``data`` as the encoder takes them: in declared order, what is absent left out.
 
     The containers inside are the value's own, frozen ones.
     """
-    members: dict[str, object] = {}
-    for name in _PLANS[type(value)].data:
-        member: object = getattr(value, name)
-        if member is UNSET:
-            continue
-        if type(member) in _PLANS:
-            member = data_of(cast("Value", member))
-        elif type(member) is tuple:
-            items = cast("tuple[object, ...]", member)
-            member = tuple(data_of(cast("Value", item)) if type(item) in _PLANS else item for item in items)
-        members[name] = member
-    return members
+    plan = _PLANS[type(value)]
+    members = plan.members(value)
+    if plan.nested:
+        members = tuple(_encodable(member) if place in plan.nested else member for place, member in enumerate(members))
+    return plan.shape(*members)
+
+
+def _encodable(member: object) -> object:
+    if type(member) is tuple:
+        return tuple(map(_encodable, cast("tuple[object, ...]", member)))
+    return data_of(cast("Value", member)) if type(member) in _PLANS else member
