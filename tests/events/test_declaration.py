@@ -33,7 +33,7 @@ from ws_isolation.events import (
     Usage,
 )
 from ws_isolation.events.checks import check_of, declares
-from ws_isolation.events.declaration import Value, data_fields, data_of, declared, envelope_fields
+from ws_isolation.events.declaration import Value, data_fields, data_of, declared, envelope_fields, variants
 from ws_isolation.events.envelope import encode_data
 from ws_isolation.frozen import FrozenDict, Json, JsonValueError
 
@@ -386,3 +386,27 @@ def test_bare_annotations() -> None:
     assert (int, True, False) == declares(int | UnsetType)
     assert (str, False, False) == declares(str)
     assert 5 == check_of(Annotated[int, "note", Meta(le=5)], ())(5)
+
+
+@pytest.mark.scenario("S41")
+def test_variants() -> None:
+    """
+    A variant equals what the constructor makes, shares nothing with its model, and a bad text is refused alike.
+    """
+    model = AgentThinking(run_id="r", thread_id="t", thought_id="a", mode="summary", text="", metadata={"a.b": 1})
+    make = variants(model, "thought_id", "text")
+    made = make("b", "ä")
+
+    assert attrs.evolve(model, thought_id="b", text="ä") == made
+    assert AgentThinking is type(made)
+    assert ("a", "") == (model.thought_id, model.text)
+    for text in (None, Name("x"), "\ud800", "x" * 16_385):
+        with pytest.raises(InvalidEventError) as caught:
+            make("b", text)
+
+        assert (caught.value.path, caught.value.problem) == refusal(
+            AgentThinking, thought_id="b", mode="summary", text=text
+        )
+        assert "agent_thinking" == caught.value.event
+    with pytest.raises(attrs.exceptions.FrozenInstanceError):
+        made.text = "other"  # type: ignore[misc]

@@ -31,9 +31,10 @@ from ..frozen import JsonValueError
 from .checks import Check, check_of, declares
 from .limits import Id, Metadata, Uuid
 
-__all__ = ("Event", "Value", "data_fields", "data_of", "declared", "envelope_fields")
+__all__ = ("Event", "Value", "data_fields", "data_of", "declared", "envelope_fields", "variants")
 
 _Class = TypeVar("_Class", bound="type[Value]")
+_Made = TypeVar("_Made", bound="Value")
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -57,9 +58,8 @@ class Value:
                     checked = check(value)
                     if checked is not value:
                         object.__setattr__(self, plan.names[check], checked)
-            for name, check in plan.required:
-                if getattr(self, name) is UNSET:
-                    check(UNSET)
+                elif check in plan.required:
+                    check(value)
         except JsonValueError as error:
             path = f"$.{plan.names[check]}{error.path[1:]}"
             raise InvalidEventError(path, error.problem, plan.label) from None
@@ -143,19 +143,19 @@ class _Plan:
         names = [field.name for field in attrs.fields(kind)]
         inherited = _ENVELOPE_FIELDS if issubclass(kind, Event) else ()
         self.names: dict[Check, str] = {}
-        required: list[tuple[str, Check]] = []
+        required: list[Check] = []
         envelope: list[str] = []
         for name in names:
             annotation, optional, beside = declares(hints[name])
             check = check_of(annotation, _PLANS)
             self.names[check] = name
             if not optional:
-                required.append((name, check))
+                required.append(check)
             if beside or name in inherited:
                 envelope.append(name)
         self.label = label
         self.checks = tuple(self.names)
-        self.required = tuple(required)
+        self.required = frozenset(required)
         self.envelope = tuple(envelope)
         self.data = tuple(name for name in names if name not in envelope)
         self.values = cast("Callable[[Value], tuple[object, ...]]", attrgetter(*names))
@@ -191,6 +191,43 @@ def data_fields(kind: type[Value], /) -> tuple[str, ...]:
 def envelope_fields(kind: type[Event], /) -> tuple[str, ...]:
     """Return the names of the fields that stand beside ``data``."""
     return _PLANS[kind].envelope
+
+
+def variants(model: _Made, name: str, text: str, /) -> Callable[[str, object], _Made]:
+    """
+    Return a maker of values like *model*, for many that differ in an id and in one checked field.
+
+    Cheaper than the constructor, which would check again what *model* has been checked with.
+
+    Args:
+        model: A value that its constructor has made.
+        name: The field of an id that the library itself mints; it is not checked.
+        text: The field that is checked, as the constructor does.
+
+    Neither may be a field that is checked together with others.
+    """
+    kind = type(model)
+    plan = _PLANS[kind]
+    setters: dict[str, Callable[[object, object], None]] = {
+        field: getattr(kind, field).__set__ for field in plan.names.values()
+    }
+    set_name, set_text = setters.pop(name), setters.pop(text)
+    others = tuple((setter, getattr(model, field)) for field, setter in setters.items())
+    check = next(check for check, field in plan.names.items() if field == text)
+
+    def make(minted: str, value: object) -> _Made:
+        try:
+            checked = check(value)
+        except JsonValueError as error:
+            raise InvalidEventError(f"$.{text}{error.path[1:]}", error.problem, plan.label) from None
+        made = object.__new__(kind)
+        for setter, other in others:
+            setter(made, other)
+        set_name(made, minted)
+        set_text(made, checked)
+        return made
+
+    return make
 
 
 def data_of(value: Value, /) -> Struct:
