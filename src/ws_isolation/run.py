@@ -17,7 +17,7 @@ import asyncio
 import logging
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Literal, Protocol, TypeAlias, final
 
@@ -38,7 +38,7 @@ from .events import (
     Usage,
     to_json,
 )
-from .events.declaration import variants
+from .events.declaration import variant
 from .finishing import finish
 from .frozen import FrozenJson
 from .ids import new_uuid7
@@ -153,8 +153,8 @@ class Run:
         self._order = asyncio.Lock()
         """Held while an event of the run is sent, and while everything is closed for its end."""
         self._stopping = Stopping()
-        self._thought: Callable[[str, object], AgentThinking] | None = None
-        """Makes whole thoughts of this run; None before the first."""
+        self._thought: AgentThinking | None = None
+        """What whole thoughts of this run have in common, checked once; None before the first."""
         self._started_at = 0.0
         self._parts: dict[Part, None] = {}
         self._children: dict[Run, None] = {}
@@ -353,8 +353,8 @@ class Run:
         short, was_cut = cut(text, PIECE_BYTES)
         if visibility == "user" and not was_cut:
             if self._thought is None:
-                self._thought = variants(self._whole_thought(""), "thought_id", "text")
-            event = self._thought(new_uuid7(), short)
+                self._thought = self._whole_thought("")
+            event = variant(self._thought, "thought_id", new_uuid7(), "text", short)
         else:
             event = self._whole_thought(short, UNSET if visibility == "user" else visibility, truncated=was_cut)
         return await self._send(event, "thinking()")

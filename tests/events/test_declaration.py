@@ -33,7 +33,7 @@ from ws_isolation.events import (
     Usage,
 )
 from ws_isolation.events.checks import check_of, declares
-from ws_isolation.events.declaration import Value, data_fields, data_of, declared, envelope_fields, variants
+from ws_isolation.events.declaration import Value, data_fields, data_of, declared, envelope_fields, variant
 from ws_isolation.events.envelope import encode_data
 from ws_isolation.frozen import FrozenDict, Json, JsonValueError
 
@@ -389,20 +389,19 @@ def test_bare_annotations() -> None:
 
 
 @pytest.mark.scenario("S41")
-def test_variants() -> None:
+def test_variant() -> None:
     """
     A variant equals what the constructor makes, shares nothing with its model, and a bad text is refused alike.
     """
     model = AgentThinking(run_id="r", thread_id="t", thought_id="a", mode="summary", text="", metadata={"a.b": 1})
-    make = variants(model, "thought_id", "text")
-    made = make("b", "ä")
+    made = variant(model, "thought_id", "b", "text", "ä")
 
     assert attrs.evolve(model, thought_id="b", text="ä") == made
     assert AgentThinking is type(made)
     assert ("a", "") == (model.thought_id, model.text)
     for text in (None, Name("x"), "\ud800", "x" * 16_385):
         with pytest.raises(InvalidEventError) as caught:
-            make("b", text)
+            variant(model, "thought_id", "b", "text", text)
 
         assert (caught.value.path, caught.value.problem) == refusal(
             AgentThinking, thought_id="b", mode="summary", text=text

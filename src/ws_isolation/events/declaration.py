@@ -31,7 +31,7 @@ from ..frozen import JsonValueError
 from .checks import Check, check_of, declares
 from .limits import Id, Metadata, Uuid
 
-__all__ = ("Event", "Value", "data_fields", "data_of", "declared", "envelope_fields", "variants")
+__all__ = ("Event", "Value", "data_fields", "data_of", "declared", "envelope_fields", "variant")
 
 _Class = TypeVar("_Class", bound="type[Value]")
 _Made = TypeVar("_Made", bound="Value")
@@ -136,7 +136,20 @@ _ENVELOPE_FIELDS: Final = ("run_id", "thread_id", "causation_id", "metadata")
 class _Plan:
     """What was compiled from one class's declaration."""
 
-    __slots__ = ("checks", "data", "envelope", "label", "members", "names", "nested", "required", "shape", "values")
+    __slots__ = (
+        "check_of",
+        "checks",
+        "data",
+        "envelope",
+        "label",
+        "members",
+        "names",
+        "nested",
+        "required",
+        "setters",
+        "shape",
+        "values",
+    )
 
     def __init__(self, kind: type[Value], label: str) -> None:
         hints = get_type_hints(kind, include_extras=True)
@@ -160,6 +173,10 @@ class _Plan:
         self.data = tuple(name for name in names if name not in envelope)
         self.values = cast("Callable[[Value], tuple[object, ...]]", attrgetter(*names))
         self.members = cast("Callable[[Value], tuple[object, ...]]", attrgetter(*self.data))
+        self.check_of = {name: check for check, name in self.names.items()}
+        self.setters: dict[str, Callable[[object, object], None]] = {
+            name: getattr(kind, name).__set__ for name in names
+        }
         self.nested = frozenset(place for place, name in enumerate(self.data) if _is_nested(hints[name]))
         self.shape = defstruct(kind.__name__, self.data, gc=False)
 
@@ -193,41 +210,33 @@ def envelope_fields(kind: type[Event], /) -> tuple[str, ...]:
     return _PLANS[kind].envelope
 
 
-def variants(model: _Made, name: str, text: str, /) -> Callable[[str, object], _Made]:
+def variant(model: _Made, name: str, minted: str, field: str, value: object, /) -> _Made:
     """
-    Return a maker of values like *model*, for many that differ in an id and in one checked field.
+    Return a value like *model* with another id and another value of one field.
 
-    Cheaper than the constructor, which would check again what *model* has been checked with.
+    Cheaper than the constructor, which would check again what *model* was checked with.
 
     Args:
         model: A value that its constructor has made.
-        name: The field of an id that the library itself mints; it is not checked.
-        text: The field that is checked, as the constructor does.
+        name: The field of an id that the library itself mints.
+        minted: The new id; it is not checked.
+        field: The field that is checked, as the constructor does.
+        value: What stands there.
 
     Neither may be a field that is checked together with others.
     """
     kind = type(model)
     plan = _PLANS[kind]
-    setters: dict[str, Callable[[object, object], None]] = {
-        field: getattr(kind, field).__set__ for field in plan.names.values()
-    }
-    set_name, set_text = setters.pop(name), setters.pop(text)
-    others = tuple((setter, getattr(model, field)) for field, setter in setters.items())
-    check = next(check for check, field in plan.names.items() if field == text)
-
-    def make(minted: str, value: object) -> _Made:
-        try:
-            checked = check(value)
-        except JsonValueError as error:
-            raise InvalidEventError(f"$.{text}{error.path[1:]}", error.problem, plan.label) from None
-        made = object.__new__(kind)
-        for setter, other in others:
-            setter(made, other)
-        set_name(made, minted)
-        set_text(made, checked)
-        return made
-
-    return make
+    try:
+        checked = plan.check_of[field](value)
+    except JsonValueError as error:
+        raise InvalidEventError(f"$.{field}{error.path[1:]}", error.problem, plan.label) from None
+    made = object.__new__(kind)
+    for setter, member in zip(plan.setters.values(), plan.values(model)):  # noqa: B905  # strict costs; made together
+        setter(made, member)
+    plan.setters[name](made, minted)
+    plan.setters[field](made, checked)
+    return made
 
 
 def data_of(value: Value, /) -> Struct:
