@@ -28,6 +28,8 @@ EXAMPLES: dict[str, tuple[str | int, ...]] = {
     "ContextTypeError": ("create_manager()", "a.Context (a.py, id 0x1)", "b.Context (b.py, id 0x2)", "same name"),
     "EventError": (),
     "EventTypeError": ("builtins.str",),
+    "ClaimsChangedError": ("another role",),
+    "RevokedError": ("revoked",),
     "ExpiredError": ("expired at noon",),
     "ForbiddenError": ("not a member",),
     "ImportTimeError": ("cannot create a manager while 'app' is being imported",),

@@ -19,6 +19,7 @@ from ws_isolation.steps import (
     Close,
     Consumed,
     Deliver,
+    Draining,
     Ended,
     Finished,
     Input,
@@ -26,6 +27,7 @@ from ws_isolation.steps import (
     PeerGone,
     Received,
     Refused,
+    Renewed,
     Report,
     Stop,
     Ticked,
@@ -40,6 +42,8 @@ from ws_isolation.wire import DEFAULT_WIRE, Unservable
 
 PATHS: dict[State, list[Input]] = {
     State.LIVE: [],
+    State.REFRESHING: [Received(text(type="ws.refresh", credential="new"), START)],
+    State.DRAINING: [Draining(START + 5, START)],
     State.CLOSING: [Ended(closing.NORMAL, START)],
     State.CLOSED: [PeerGone(1001)],
 }
@@ -79,13 +83,18 @@ def test_every_pair(state: State, happened: Input) -> None:
     if (state, type(happened)) in TRANSITIONS:
         core.handle(happened)
     else:
-        assert (State.LIVE, Finished) == (state, type(happened))
-        with pytest.raises(
-            errors.InvalidStateError, match=r"cannot handle Finished in state live \(session connection-1\)"
-        ):
+        assert (state, type(happened)) in {
+            (State.LIVE, Finished),
+            (State.REFRESHING, Finished),
+            (State.DRAINING, Finished),
+            (State.LIVE, Renewed),
+        }
+        what = f"cannot handle {type(happened).__name__} in state {state.value}"
+        with pytest.raises(errors.InvalidStateError, match=rf"{what} \(session connection-1\)"):
             core.handle(happened)
         assert state is core.state
-        assert (None, START + 25, 0) == (core.code, core.next_deadline(), core.written)
+        due = START + 5 if state is State.DRAINING else START + 25
+        assert (None, due, 0) == (core.code, core.next_deadline(), core.written)
         assert ["ws.welcome"] == types(written(core))
 
 
@@ -187,7 +196,7 @@ def test_goodbye_before_close(code: closing.CloseCode) -> None:
     (close,) = core.handle(WriterReady(START))
 
     assert (Stop(), Wake()) == effects
-    cleared = code.code in {4101, 4213, 4310}
+    cleared = code.code in {4010, 4101, 4213, 4310}
     assert ([] if cleared else ["ws.welcome", "custom"]) + ["ws.goodbye"] == types(frames)
     assert (code.code, code.slug, code.action, 4_000) == tuple(
         frames[-1][name] for name in ("code", "slug", "action", "retry_after_ms")

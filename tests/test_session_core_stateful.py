@@ -24,6 +24,7 @@ from ws_isolation.steps import (
     Close,
     Consumed,
     Deliver,
+    Draining,
     Effect,
     Ended,
     Finished,
@@ -32,6 +33,7 @@ from ws_isolation.steps import (
     PeerGone,
     Received,
     Refused,
+    Renewed,
     Report,
     Stop,
     Ticked,
@@ -39,6 +41,7 @@ from ws_isolation.steps import (
     WriteFailed,
     WriterReady,
 )
+from ws_isolation.testing import make_context
 
 SETTINGS: Final = Settings(
     outbox_events=8,
@@ -50,7 +53,9 @@ SETTINGS: Final = Settings(
     heartbeat_seconds=5.0,
     pong_timeout_seconds=3.0,
 )
+OPEN: Final = (State.LIVE, State.REFRESHING, State.DRAINING)
 TEXTS: Final = (
+    '{"type":"ws.refresh","credential":"new"}',
     '{"type":"hello"}',
     '{"type":"hello","unknown":1}',
     '{"type":"ws.pong","n":1}',
@@ -95,11 +100,12 @@ class CoreMachine(RuleBasedStateMachine):
         try:
             effects = self.core.handle(happened)
         except InvalidStateError:
-            assert (State.LIVE, Finished) == (was, type(happened))
+            assert isinstance(happened, Finished if was is not State.LIVE else Finished | Renewed)
+            assert was in OPEN
             return
         for effect in effects:
             self.look_at(effect)
-        if was is State.LIVE and self.core.state is not State.LIVE:
+        if was in OPEN and self.core.state not in OPEN:
             assert 1 == self.stops
             self.ended = self.core.code
 
@@ -139,7 +145,7 @@ class CoreMachine(RuleBasedStateMachine):
         The stream has an event.
         """
         envelope = envelope_of(self.own, ["alice", "x" * padding])
-        if self.core.state is State.LIVE:
+        if self.core.state in OPEN:
             self.offered.append(envelope.id)
         self.feed(Offered(envelope))
 
@@ -198,6 +204,21 @@ class CoreMachine(RuleBasedStateMachine):
         """
         self.feed(Ended(code, self.now))
 
+    @rule(seconds=st.sampled_from([0.0, 4.0]))
+    def drain(self, seconds: float) -> None:
+        """
+        The server is going away.
+        """
+        self.feed(Draining(self.now + seconds, self.now))
+
+    @rule(user=st.sampled_from(["alice", "alice", "bob"]))
+    def renew(self, user: str) -> None:
+        """
+        The application has checked the new credential.
+        """
+        self.feed(Renewed(make_context(user), 60.0, self.now))
+        assert "alice" == self.core.context.user_id
+
     @precondition(lambda self: self.now > START + 20)
     @rule(happened=st.sampled_from([PeerGone(1006), Finished()]))
     def connection_ends(self, happened: Input) -> None:
@@ -232,7 +253,7 @@ class CoreMachine(RuleBasedStateMachine):
         The code does not change once it is recorded.
         """
         assert self.ended is None or self.ended is self.core.code, "the recorded end changed"
-        assert self.stops == (self.core.state is not State.LIVE)
+        assert self.stops == (self.core.state not in OPEN)
 
     @invariant()
     def own_events_in_order(self) -> None:

@@ -34,6 +34,8 @@ NUMBERS: Final = {
     "tip_seconds": (1, 3_600),
     "expiry_skew_seconds": (0, 300),
     "messages_per_minute": (1, 1_000_000),
+    "identity_messages_per_minute": (1, 1_000_000),
+    "drain_share": (0.001, 1),
 }
 COUNTS: Final = {
     "message_bytes": (1_024, 16_777_216),
@@ -47,6 +49,8 @@ COUNTS: Final = {
     "replay_events": (0, 100_000),
     "streams_bytes": (0, 1_099_511_627_776),
     "sessions_per_identity": (1, 100_000),
+    "identity_message_burst": (1, 100_000),
+    "revocations": (1, 10_000_000),
     "pending_handshakes": (1, 1_000_000),
 }
 ROOM: Final[dict[str, dict[str, float]]] = {
@@ -93,7 +97,18 @@ def test_every_field_is_checked() -> None:
     """
     names = {field.name for field in attrs.fields(Settings)}
 
-    assert names == {*NUMBERS, *COUNTS, "origins", "hosts", "auth_names", "require_tls", "auth_frame", "session_scope"}
+    assert names == {
+        *NUMBERS,
+        *COUNTS,
+        "origins",
+        "hosts",
+        "auth_names",
+        "require_tls",
+        "auth_frame",
+        "session_scope",
+        "max_age_seconds",
+        "session_limit",
+    }
 
 
 @pytest.mark.parametrize("name", [*NUMBERS, *COUNTS])

@@ -21,6 +21,7 @@ from .errors import SettingsError, bounded, shown
 __all__ = (
     "AUTH_TIMEOUT",
     "BAD_FRAME",
+    "CLAIMS_CHANGED",
     "CODES",
     "CONNECTION_LIMIT",
     "CONTEXT_REJECTED",
@@ -28,10 +29,13 @@ __all__ = (
     "FORBIDDEN",
     "HEARTBEAT_TIMEOUT",
     "INTERNAL_ERROR",
+    "MAX_AGE",
     "MESSAGE_TOO_BIG",
     "NORMAL",
     "OVERLOADED",
     "RATE_LIMITED",
+    "REPLACED",
+    "REVOKED",
     "SCHEMA_VIOLATION",
     "SLOW_CONSUMER",
     "SUBPROTOCOL",
@@ -128,6 +132,12 @@ FORBIDDEN: Final = _built_in(4003, "forbidden", "The client is known, and may no
 SUBPROTOCOL: Final = _built_in(4006, "subprotocol", "None of the offered subprotocols is spoken here.")
 """The client offered subprotocols, none of which is spoken here."""
 
+REPLACED: Final = _built_in(4009, "replaced", "A newer session of this identity took its place.")
+"""The identity had as many sessions as it may have, and ``Settings.session_limit`` says to end the oldest."""
+
+REVOKED: Final = _built_in(4010, "revoked", "The access was taken away; nothing is open until it is given back.")
+"""``ManagerFactory.revoke()`` was called."""
+
 MESSAGE_TOO_BIG: Final = _built_in(4013, "message_too_big", "The decoded message is over the size limit.")
 """The decoded message is larger than ``Settings.message_bytes``."""
 
@@ -143,11 +153,17 @@ CONNECTION_LIMIT: Final = _built_in(4029, "connection_limit", "This identity has
 TOKEN_EXPIRED: Final = _built_in(4101, "token_expired", "The credential has expired; come back with a new one.")
 """``authenticate`` raised ``ExpiredError``, or the context's ``expires_at`` has passed."""
 
+CLAIMS_CHANGED: Final = _built_in(4103, "claims_changed", "What the client may do has changed; connect again.")
+"""A refreshed credential needs a new session: ``ClaimsChangedError``, or a context of another thread."""
+
 AUTH_TIMEOUT: Final = _built_in(4108, "auth_timeout", "No credential came in time; come back with one.")
 """The client was due to send ``ws.auth``, and sent nothing for ``Settings.auth_seconds``."""
 
 DRAIN: Final = _built_in(4200, "drain", "This server is going away; resume elsewhere.")
 """The factory is stopping."""
+
+MAX_AGE: Final = _built_in(4201, "max_age", "The session is as old as one may get; resume.")
+"""The session has lived for ``Settings.max_age_seconds``."""
 
 HEARTBEAT_TIMEOUT: Final = _built_in(4208, "heartbeat_timeout", "No sign of life after a ping.")
 """Nothing came from the client within the pong deadline."""
@@ -175,13 +191,17 @@ CODES: Final[dict[int, CloseCode]] = {
         UNAUTHENTICATED,
         FORBIDDEN,
         SUBPROTOCOL,
+        REPLACED,
+        REVOKED,
         MESSAGE_TOO_BIG,
         SCHEMA_VIOLATION,
         VERSION_UNSUPPORTED,
         CONNECTION_LIMIT,
         TOKEN_EXPIRED,
+        CLAIMS_CHANGED,
         AUTH_TIMEOUT,
         DRAIN,
+        MAX_AGE,
         HEARTBEAT_TIMEOUT,
         SLOW_CONSUMER,
         INTERNAL_ERROR,

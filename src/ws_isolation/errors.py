@@ -30,7 +30,9 @@ Every exception that the library raises, split by who has to act.
     ├── AccessError
     │   ├── UnauthenticatedError
     │   ├── ForbiddenError
-    │   └── ExpiredError
+    │   │   └── RevokedError
+    │   ├── ExpiredError
+    │   └── ClaimsChangedError
     ├── TransportClosedError
     └── OwnerMismatchError
 
@@ -59,6 +61,7 @@ from typing import ClassVar
 __all__ = (
     "AccessError",
     "BadFrameError",
+    "ClaimsChangedError",
     "ClosedError",
     "ConcurrencyError",
     "ContextError",
@@ -80,6 +83,7 @@ __all__ = (
     "OwnerMismatchError",
     "PeerError",
     "RateLimitedError",
+    "RevokedError",
     "SchemaViolationError",
     "SettingsError",
     "TransportClosedError",
@@ -433,10 +437,22 @@ class ForbiddenError(AccessError):
     close_code = 4003
 
 
+class RevokedError(ForbiddenError):
+    """The client is known, and its access was taken away with ``ManagerFactory.revoke()``."""
+
+    close_code = 4010
+
+
 class ExpiredError(AccessError):
     """The credential was valid once; the client may come back with a new one."""
 
     close_code = 4101
+
+
+class ClaimsChangedError(AccessError):
+    """A refreshed credential is valid, and what it allows needs a new session."""
+
+    close_code = 4103
 
 
 class TransportClosedError(IsolationError):

@@ -26,9 +26,10 @@ from .clockwork import SystemClock
 from .context import UserExecutionContext, require_context
 from .errors import ImportTimeError, InvalidStateError, SettingsError, bounded, type_name
 from .ids import new_incident_id, new_uuid7
-from .keys import identity_of
+from .keys import Identity, identity_of
 from .manager import IsolatedManager, RunMixin, StreamManager
 from .oplog import report
+from .rates import TokenBucket
 from .runtime import Runtime
 from .session import Session
 from .session_core import SessionCore
@@ -244,6 +245,61 @@ class ManagerFactory:
         """
         await self._runtime.stop()
 
+    async def drain(self, *, retry_after_ms: int | None = None) -> None:
+        """
+        End every session with 4200, a share of them each second, and refuse new ones with 503.
+
+        Sessions get their events until their own moment comes. To be started
+        before the server closes its sockets, by a signal handler for example;
+        ``stop()`` does it where nobody has. Returns when all are closed, after
+        about ``Settings.drain_seconds`` at most. Called again, it waits as
+        well. Cancelling it stops the waiting only.
+
+        Args:
+            retry_after_ms: Milliseconds that clients wait at least before they come back.
+
+        Raises:
+            ConcurrencyError: It runs in another loop. Nothing is drained.
+        """
+        await self._runtime.drain(retry_after_ms)
+
+    def revoke(self, who: UserExecutionContext | Identity | Session, /, *, until: datetime | None = None) -> int:
+        """
+        Take the access of an identity away, or end one session of it; 4010 either way.
+
+        An identity's sessions end, its runs and spawned work are cancelled
+        (``revoked``), and it is refused at handshake, at refresh and by
+        ``adapters``' dependency until ``lift()`` or *until*. One session bars
+        nothing by itself: ``authenticate`` has to refuse its credential.
+
+        Args:
+            who: A context or an identity for all its sessions, or one session.
+            until: When the identity may come back, aware; None: never by itself.
+
+        Returns:
+            The number of sessions that were told.
+
+        Raises:
+            CancelledError: Called inside a run of this identity, which ends here. Everything was revoked.
+            ConcurrencyError, InvalidStateError: It does not run in this loop. Nothing was revoked.
+            InvalidStateError: ``Settings.revocations`` are there already. Its
+                sessions were ended, but it may come back.
+        """
+        self._runtime.require_running("revoke()")
+        if isinstance(who, Session):
+            was_open = who.is_open
+            who.close(closing.REVOKED)
+            return int(was_open)
+        return self._runtime.revoke(_identity(who), None if until is None else until.timestamp())
+
+    def lift(self, who: UserExecutionContext | Identity, /) -> bool:
+        """Let a revoked identity come back; False where it was not revoked."""
+        return self._runtime.revocations.lift(_identity(who))
+
+    def bars(self, who: UserExecutionContext | Identity, /) -> bool:
+        """Tell whether the identity is revoked now."""
+        return self._runtime.bars(_identity(who))
+
     @asynccontextmanager
     async def attach(
         self,
@@ -274,6 +330,8 @@ class ManagerFactory:
         """
         session = await self.open_session(context, transport, wire=wire, start=start, handshake=handshake)
         session.begin()
+        if self.bars(context):
+            session.close(closing.REVOKED)
         if self._runtime.is_draining:
             session.close(closing.DRAIN)  # stop() knows those that were there when it began
         try:
@@ -301,7 +359,13 @@ class ManagerFactory:
         runtime = self._runtime
         runtime.require_running("open_session()")
         manager = self.create_manager(context)
-        live = runtime.streams.open(identity_of(context), runtime.clock.monotonic())
+        now = runtime.clock.monotonic()
+        live = runtime.streams.open(identity_of(context), now)
+        if live.rate is None:
+            bounds = runtime.settings
+            live.rate = TokenBucket(
+                per_minute=bounds.identity_messages_per_minute, burst=bounds.identity_message_burst, now=now
+            )
         # The seat is taken in the step that found it free, and keeps what is published until the session sits there.
         seat = Seat()
         live.subscribe(seat)
@@ -316,8 +380,9 @@ class ManagerFactory:
                 top=top,
                 answer=answer,
                 enforce_pongs=enforce_pongs,
-                expires_in=self._seconds_left(context),
+                expires_in=self.expires_in(context),
                 now=runtime.clock.monotonic(),
+                shared_rate=live.rate,
             )
         except BaseException:
             runtime.seat_lost(live, seat)
@@ -326,8 +391,15 @@ class ManagerFactory:
         runtime.add_session(live, seat, session)
         return session
 
-    def _seconds_left(self, context: UserExecutionContext) -> float | None:
+    def expires_in(self, context: UserExecutionContext, /) -> float | None:
+        """Return the seconds until the context expires, None where it never does."""
         return None if context.expires_at is None else (context.expires_at - self.utc_now()).total_seconds()
+
+    def make_room(self, context: UserExecutionContext, /) -> bool:
+        """Tell whether there is room for a session of the context, after ending the oldest where settings say so."""
+        if not self.has_room(context) and self.settings.session_limit == "replace_oldest":
+            self._runtime.end_oldest(identity_of(context))
+        return self.has_room(context)
 
     def has_room(self, context: UserExecutionContext, /) -> bool:
         """Tell whether the context's identity may have one more session."""
@@ -391,6 +463,10 @@ class ManagerFactory:
     def utc_now(self) -> datetime:
         """Return the time by the factory's clock, aware, in UTC."""
         return self._runtime.utc_now()
+
+
+def _identity(who: UserExecutionContext | Identity) -> Identity:
+    return who if isinstance(who, Identity) else identity_of(require_context(who, caller="revoke()"))
 
 
 def _refuse_import(call: str) -> None:

@@ -15,6 +15,7 @@ import msgspec
 
 from .closing import CloseCode, retry_after
 from .frozen import FrozenDict
+from .handshake import Credential
 from .stream import Cursor, Gap
 
 __all__ = (
@@ -27,6 +28,7 @@ __all__ = (
     "Message",
     "Ping",
     "Pong",
+    "Refresh",
     "ResumedFrame",
     "Welcome",
 )
@@ -198,7 +200,14 @@ class Ack(msgspec.Struct, frozen=True):
     seq: int
 
 
-Inbound: TypeAlias = Message | Pong | Ack
+@final
+class Refresh(msgspec.Struct, frozen=True):
+    """The client has a new credential."""
+
+    credential: Credential
+
+
+Inbound: TypeAlias = Message | Pong | Ack | Refresh
 """What a client may send once it is welcome."""
 
 

@@ -25,6 +25,7 @@ A subprotocol that may be answered although it is not spoken: a token of RFC 911
 a credential that somebody offers without ``bearer.``; names of protocols in use are shorter still.
 """
 _BEARER_SUBPROTOCOL: Final = "bearer."
+_CREDENTIAL_HEADERS: Final = frozenset({"authorization", "cookie"})
 _MOST_PAIRS: Final = 100
 """Query parameters that are read; more than anybody needs, few enough to parse for a stranger."""
 
@@ -67,7 +68,7 @@ class Headers(Mapping[str, str]):
 @attrs.frozen(repr=False)
 class Credential:
     """
-    What a client gave as its credential in a ``ws.auth`` frame. Its ``repr`` shows the scheme only.
+    What a client gave as its credential in a frame. Its ``repr`` shows the scheme only.
 
     Attributes:
         scheme: ``bearer``, ``ticket``, or another lower-case word that client and application agreed on.
@@ -103,7 +104,7 @@ class Handshake:
     client: str | None = None
     """The peer's address; behind a proxy, the proxy's. Never an identity."""
     credential: Credential | None = None
-    """What the client's ``ws.auth`` frame carried; None where it sent none, see ``Settings.auth_frame``."""
+    """What the client's ``ws.auth`` or ``ws.refresh`` carried; None where it sent none, see ``Settings.auth_frame``."""
     cursor: Cursor | None = None
     """Where the client wants to begin, from its ``ws.auth`` frame."""
     query: Mapping[str, str] = attrs.field(init=False)
@@ -132,7 +133,7 @@ class Handshake:
     @property
     def bearer_token(self) -> str | None:
         """
-        The token from ``Authorization: Bearer …``, from the subprotocol ``bearer.…`` or from a ``ws.auth`` frame.
+        The token from ``Authorization: Bearer …``, from the subprotocol ``bearer.…`` or from a frame.
 
         None where there is none, or where more than one is given and they differ.
         """
@@ -185,6 +186,19 @@ class Handshake:
         if "authorization" in self.headers or any(_is_bearer(name) for name in self.subprotocols):
             return True
         return any(name in self.cookies or name in self.headers or name in self.query for name in names)
+
+    def with_credential(self, credential: Credential, /) -> Handshake:
+        """Return the same handshake with *credential* alone: no cookie, header or subprotocol that carries another."""
+        pairs = [(name, value) for name in self.headers for value in self.headers.get_all(name)]
+        return Handshake(
+            headers=Headers((name, value) for name, value in pairs if name not in _CREDENTIAL_HEADERS),
+            path=self.path,
+            query_string=self.query_string,
+            subprotocols=tuple(name for name in self.subprotocols if not _is_bearer(name)),
+            scheme=self.scheme,
+            client=self.client,
+            credential=credential,
+        )
 
 
 def choose_subprotocol(offered: tuple[str, ...], spoken: str | None, /) -> tuple[str | None, bool]:

@@ -12,7 +12,7 @@ import os
 import time
 from datetime import UTC, datetime
 
-__all__ = ("new_epoch", "new_incident_id", "new_uuid7", "utc_now")
+__all__ = ("new_epoch", "new_fractions", "new_incident_id", "new_uuid7", "utc_now")
 
 _ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 _VARIANT = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789abcdef"}
@@ -39,6 +39,12 @@ def new_epoch() -> str:
     """Return the name of a new unbroken history: 128 random bits as 22 URL-safe characters."""
     number = int.from_bytes(os.urandom(16), "big")
     return "".join(_ALPHABET[(number >> shift) & 63] for shift in range(0, 128, 6))
+
+
+def new_fractions(count: int, /) -> list[float]:
+    """Return *count* random numbers from 0 up to, not including, 1: for what must not happen all at once."""
+    raw = os.urandom(4 * count)
+    return [int.from_bytes(raw[at : at + 4], "big") / 2**32 for at in range(0, 4 * count, 4)]
 
 
 def utc_now() -> datetime:

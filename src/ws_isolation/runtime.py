@@ -25,10 +25,12 @@ from .clockwork import Clockwork
 from .delivery import Delivery
 from .errors import ConcurrencyError, InvalidStateError
 from .events.envelope import format_unix
-from .ids import new_incident_id, new_uuid7
+from .ids import new_fractions, new_incident_id, new_uuid7
 from .oplog import report
+from .revocations import MemoryRevocations, Revocations
 from .run import CANCEL_PREFIX
 from .session import Session
+from .spreading import closing_delays
 from .stream import Cursor, Draft, Gap, Resumed, answer
 from .streams import LiveStream, Seat, Streams
 
@@ -63,6 +65,7 @@ class Runtime:
         streams: Of all identities.
         sessions: Open ones, in the order in which they came.
         entering: Accepted sockets that still have to say who they are.
+        revocations: Who may not come back; kept across stop and start.
         pending: Handshakes that are not authenticated yet.
         foreign: Envelopes that the last hop held back.
         closes: Ended handshakes and sessions by close code or HTTP status.
@@ -81,6 +84,7 @@ class Runtime:
         "foreign",
         "is_draining",
         "pending",
+        "revocations",
         "sessions",
         "settings",
         "streams",
@@ -90,6 +94,7 @@ class Runtime:
         self.settings: Settings = settings
         self.clock: Clock = clock
         self._given = backplane
+        self.revocations: Revocations = MemoryRevocations(settings.revocations)
         self.pending: int = 0
         self.foreign: int = 0
         self.closes: dict[int, int] = {}
@@ -172,12 +177,7 @@ class Runtime:
         if self._loop is None or self._stopped:
             self._stopped = True
             return
-        self.require_running("stop()")
-        self.is_draining = True
-        sessions = (*self.sessions, *self.entering)
-        for session in sessions:
-            session.close(closing.DRAIN)
-        await self._within(self.settings.drain_seconds, [session.wait_closed() for session in sessions])
+        await self.drain(None)
         work = [task for live in self.streams.all() for task in live.work]
         for task in work:
             task.cancel(CANCEL_PREFIX + "shutdown")
@@ -188,6 +188,60 @@ class Runtime:
         self._clockwork.stop()
         self._clear()
         self._stopped = True
+
+    async def drain(self, retry_after_ms: int | None) -> None:
+        """Same as ``ManagerFactory.drain()``."""
+        if self._stopped:
+            return
+        self.require_running("drain()")
+        settings, sessions = self.settings, tuple(self.sessions)
+        if not self.is_draining:
+            self.is_draining = True
+            now = self.clock.monotonic()
+            within = settings.drain_seconds - settings.close_seconds
+            delays = closing_delays(new_fractions(len(sessions)), share=settings.drain_share, within=within)
+            for session, delay in zip(sessions, delays, strict=True):
+                session.drain(now + delay, retry_after_ms)
+            for entrance in self.entering:
+                entrance.close(closing.DRAIN)
+        leaving: tuple[Session | Entrance, ...] = (*sessions, *self.entering)
+        await self._within(settings.drain_seconds, [one.wait_closed() for one in leaving])
+
+    def revoke(self, identity: Identity, until: float | None) -> int:
+        """Same as ``ManagerFactory.revoke()`` of an identity."""
+        live = self.streams.find(identity)
+        try:
+            self.revocations.add(identity, until, self.clock.unix())
+        finally:
+            count = 0 if live is None else self._end_all(live)
+        return count
+
+    def _end_all(self, live: LiveStream) -> int:
+        sessions = [one for one in live.sessions if isinstance(one, Session)]
+        for session in sessions:
+            session.close(closing.REVOKED)
+        here: asyncio.CancelledError | None = None
+        for run in tuple(live.runs.values()):
+            try:
+                run.stop("revoked")
+            except asyncio.CancelledError as error:
+                here = error  # the caller is in this very run: it leaves once the others are told
+        for task in live.work:
+            task.cancel(CANCEL_PREFIX + "revoked")
+        if here is not None:
+            raise here
+        return len(sessions)
+
+    def bars(self, identity: Identity, /) -> bool:
+        """Tell whether the identity is revoked now."""
+        return self.revocations.bars(identity, self.clock.unix())
+
+    def end_oldest(self, identity: Identity, /) -> None:
+        """Make room for one more session of the identity: end its own oldest, by the order in which they came."""
+        live = self.streams.find(identity)
+        sessions = [] if live is None else [one for one in live.sessions if isinstance(one, Session)]
+        for session in sessions[: len(sessions) - self.settings.sessions_per_identity + 1]:
+            session.close(closing.REPLACED)
 
     async def _within(self, seconds: float, all_of: Iterable[Coroutine[Any, Any, Any] | asyncio.Task[Any]]) -> None:
         tasks = [asyncio.ensure_future(one) for one in all_of]

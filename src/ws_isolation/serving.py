@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import TYPE_CHECKING, Protocol, TypeAlias, cast
 
 from . import closing
@@ -27,12 +28,13 @@ from .errors import (
     ContextError,
     ExpiredError,
     PeerError,
+    RevokedError,
     TransportClosedError,
     UnauthenticatedError,
     UsageError,
 )
 from .finishing import finish
-from .handshake import Handshake, choose_subprotocol
+from .handshake import Credential, Handshake, choose_subprotocol
 from .oplog import report
 from .refusing import NO_ROOM, refuse, tell
 from .wire import DEFAULT_WIRE, SUBPROTOCOL, Wire
@@ -98,6 +100,7 @@ async def serve_opening(
     finally:
         factory.end_handshake()
     if session is not None:
+        session.refresh_by(partial(_refresh, factory, authenticate, opening.handshake))
         await session.serve(handler)
 
 
@@ -122,6 +125,9 @@ async def identify(
     if genuine.is_expired(factory.utc_now()):
         detail = "authenticate() returned an expired context"
         raise ExpiredError(detail)
+    if factory.bars(genuine):
+        detail = "the identity is revoked"
+        raise RevokedError(detail)
     return genuine
 
 
@@ -237,6 +243,18 @@ async def _settle(
         return None
 
 
+async def _refresh(
+    factory: ManagerFactory, authenticate: Authenticate, handshake: Handshake, session: Session, credential: Credential
+) -> None:
+    """Ask *authenticate* about the new credential of an open session; what it refuses ends the session."""
+    try:
+        context = await identify(handshake.with_credential(credential), factory, authenticate, "ws.refresh")
+        # From here nothing is awaited: a revocation cannot come between the check and the renewal.
+        session.renew(context, factory.create_manager(context), factory.expires_in(context))
+    except Exception as error:  # noqa: BLE001  # whatever authenticate raises is not the client's fault
+        session.end_by(error)
+
+
 async def _admit(handshake: Handshake, factory: ManagerFactory, authenticate: Authenticate) -> Admitted | Denied:
     try:
         start = handshake.start
@@ -260,7 +278,9 @@ def _is_cancelled() -> bool:
 def _last_check(factory: ManagerFactory, admitted: Admitted) -> Admitted | Denied:
     if factory.is_draining:
         return Denied(closing.DRAIN, "a drain has begun")
-    if not factory.has_room(admitted.context):
+    if factory.bars(admitted.context):
+        return Denied(closing.REVOKED, "the identity was revoked meanwhile")
+    if not factory.make_room(admitted.context):
         return Denied(closing.CONNECTION_LIMIT, "the identity has as many sessions as it may have")
     return admitted
 

@@ -6,14 +6,17 @@ carries out effects; it decides nothing about bounds, order or time.
 
 Rule 1: one guard (``Session.serve``) owns every way out: exception, plain
 return, cancellation, shutdown, a peer that is gone or stalled. Each ends with a
-code of ours. Rule 2: everything for the socket goes through the one writer
-task, so nothing overtakes and no emitter ever waits for a socket. Rule 3: every
-task has an owner that awaits it.
+code of ours. Rule 2: everything for the socket goes through the one outbox, one
+write at a time, so nothing overtakes. While the writer task waits, whoever has
+something to say writes in its place, as far as the transport takes it at once;
+what has to wait is the writer's, so no emitter ever waits for a socket. Rule 3:
+every task has an owner that awaits it.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import logging
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
@@ -34,11 +37,14 @@ from .frames import ErrorFrame, Message
 from .oplog import report
 from .run import CANCEL_PREFIX
 from .session_core import SessionCore, State
+from .stepping import Parked, rest, step
 from .steps import (
     Abort,
+    Authenticate,
     Close,
     Consumed,
     Deliver,
+    Draining,
     Effect,
     Ended,
     Finished,
@@ -48,6 +54,7 @@ from .steps import (
     PeerGone,
     Received,
     Refused,
+    Renewed,
     Report,
     Stop,
     Ticked,
@@ -60,7 +67,7 @@ from .steps import (
 if TYPE_CHECKING:
     from .context import UserExecutionContext
     from .events.envelope import Envelope
-    from .handshake import Handshake
+    from .handshake import Credential, Handshake
     from .manager import IsolatedManager
     from .stream import Gap
     from .streams import LiveStream
@@ -130,15 +137,20 @@ class Session:
         "_ended",
         "_handler",
         "_home",
+        "_idle",
         "_inbox",
         "_inbox_ready",
         "_io",
         "_live",
+        "_parked",
         "_reading",
+        "_reauthenticate",
+        "_refresh",
         "_scheduled",
         "_transport",
         "_waited",
         "_wake",
+        "_writes_in",
         "handshake",
         "manager",
     )
@@ -162,9 +174,16 @@ class Session:
         self._inbox: deque[Message] = deque()
         self._inbox_ready: asyncio.Future[None] | None = None
         self._reading = False
+        self._reauthenticate: Reauthenticate | None = None
+        self._refresh: asyncio.Task[None] | None = None
         self._waited = False
         """Whether somebody waited for a message when the session ended."""
         self._wake: asyncio.Future[None] | None = None
+        self._idle = False
+        """Whether the writer waits for something to write, so that others may write in its place."""
+        self._parked: Parked | None = None
+        """A write that was begun in the writer's place and has to wait; the writer goes on with it."""
+        self._writes_in = contextvars.Context()
         self._callbacks: list[Callable[[], Awaitable[None] | None]] = []
         self._scheduled = float("inf")
         self._ended = asyncio.Event()
@@ -180,7 +199,7 @@ class Session:
 
     @property
     def context(self) -> UserExecutionContext:
-        """Whose session it is, for life."""
+        """Whose session it is: the identity for life, the claims as the latest accepted ``ws.refresh`` says."""
         return self._core.context
 
     @property
@@ -191,7 +210,7 @@ class Session:
     @property
     def is_open(self) -> bool:
         """Whether the session has not begun to end."""
-        return self._core.state is State.LIVE
+        return self._core.is_open
 
     @property
     def code(self) -> CloseCode | None:
@@ -305,6 +324,20 @@ class Session:
         """Wait until the transport is closed. Cancelling is safe."""
         await self._done.wait()
 
+    def drain(self, close_at: float, retry_after_ms: int | None, /) -> None:
+        """End at *close_at* with 4200, and go on until then. For the factory, not for handlers."""
+        self._feed(Draining(close_at, self._home.clock.monotonic(), retry_after_ms))
+
+    def refresh_by(self, reauthenticate: Reauthenticate, /) -> None:
+        """Take ``ws.refresh`` from now on, and ask *reauthenticate* about it. For adapters, not for handlers."""
+        self._reauthenticate = reauthenticate
+
+    def renew(self, context: UserExecutionContext, manager: IsolatedManager, expires_in: float | None, /) -> None:
+        """Go on with the context of a new credential, if the identity is the same. For adapters, not for handlers."""
+        self._feed(Renewed(context, expires_in, self._home.clock.monotonic()))
+        if self._core.context is context:
+            self.manager = manager
+
     def offer(self, envelope: Envelope, /) -> bool:
         """Queue an envelope of the stream without waiting; False where it cannot be taken. Not for handlers."""
         was_open = self.is_open
@@ -342,8 +375,10 @@ class Session:
 
     def begin(self) -> None:
         """Start reader and writer. Not for handlers."""
+        self._writes_in = contextvars.copy_context()
+        writer = self._write_all()
         self._io = (
-            asyncio.create_task(self._write_all(), name=f"ws-writer-{self.connection_id}"),
+            asyncio.create_task(writer, name=f"ws-writer-{self.connection_id}", context=self._writes_in),
             asyncio.create_task(self._read_all(), name=f"ws-reader-{self.connection_id}"),
         )
         self._reschedule()
@@ -398,15 +433,49 @@ class Session:
             self.close(closing.INTERNAL_ERROR)
 
     async def _write_all(self) -> None:
-        while self._core.state is not State.CLOSED:
-            todo = self._next()
-            if isinstance(todo, Write):
-                await self._send(todo.text)
-            elif isinstance(todo, Close):
-                await self._send_close(todo)
-            else:
-                self._wake = asyncio.get_running_loop().create_future()
+        try:
+            while self._core.state is not State.CLOSED:
+                await self._write_next()
+        finally:
+            parked, self._parked = self._parked, None
+            if parked is not None:
+                parked.drop()
+
+    async def _write_next(self) -> None:
+        parked, self._parked = self._parked, None
+        if parked is not None:
+            await self._sent(rest(parked))
+            return
+        todo = self._next()
+        if isinstance(todo, Write):
+            await self._sent(self._transport.send(todo.text))
+        elif isinstance(todo, Close):
+            await self._send_close(todo)
+        else:
+            self._wake = asyncio.get_running_loop().create_future()
+            self._idle = True
+            try:
                 await self._wake
+            finally:
+                self._idle = False
+
+    def _write_through(self) -> None:
+        """Write what waits as far as the transport takes it at once; the writer does what has to wait."""
+        self._idle = False
+        while isinstance(todo := self._next(), Write):
+            try:
+                self._parked = step(self._transport.send(todo.text), self._io[0], self._writes_in)
+            except TransportClosedError as error:
+                self._peer_gone(error)
+            except Exception as error:  # noqa: BLE001  # an adapter may raise anything
+                self._write_failed(error)
+            if self._parked is not None:
+                self._wake_writer()
+                return
+        if todo is None and self._core.state is not State.CLOSED:
+            self._idle = True
+        else:
+            self._wake_writer()
 
     def _next(self) -> Write | Close | None:
         """Ask the core what the writer does next; None where nothing waits."""
@@ -421,14 +490,21 @@ class Session:
             self._reschedule()
         return todo
 
-    async def _send(self, text: str) -> None:
+    def _wake_writer(self) -> None:
+        self._idle = False
+        _resolve(self._wake)
+
+    async def _sent(self, sending: Awaitable[None]) -> None:
         try:
-            await self._transport.send(text)
+            await sending
         except TransportClosedError as error:
             self._peer_gone(error)
         except Exception as error:  # noqa: BLE001  # an adapter may raise anything
-            self._log(logging.ERROR, "the transport's send() failed", error=error)
-            self._feed(WriteFailed(self._home.clock.monotonic()))
+            self._write_failed(error)
+
+    def _write_failed(self, error: Exception) -> None:
+        self._log(logging.ERROR, "the transport's send() failed", error=error)
+        self._feed(WriteFailed(self._home.clock.monotonic()))
 
     async def _send_close(self, close: Close) -> None:
         try:
@@ -454,15 +530,20 @@ class Session:
     def _carry_out(self, effect: Effect) -> None:
         match effect:
             case Wake() | Write() | Close():
-                _resolve(self._wake)  # what is to be written, the writer asks for
+                if self._idle:
+                    self._write_through()
+                else:
+                    self._wake_writer()  # what is to be written, it asks for
             case Deliver():
                 self._deliver(effect.message)
+            case Authenticate():
+                self._authenticate(effect.credential)
             case Stop():
                 self._home.session_ended(self._live, self)
                 self._ended.set()
                 self._waited = self._reading
                 _resolve(self._inbox_ready)
-                _resolve(self._wake)
+                self._wake_writer()
             case Abort():
                 self._abort()
                 self._cancel_io()
@@ -473,6 +554,14 @@ class Session:
                 self._log(level, effect.what, error=effect.error)
             case _:
                 assert_never(effect)
+
+    def _authenticate(self, credential: Credential) -> None:
+        if self._reauthenticate is None:
+            self._log(logging.WARNING, "a ws.refresh, and nobody here could check it")
+            self.close(closing.BAD_FRAME)
+            return
+        work = self._reauthenticate(self, credential)
+        self._refresh = asyncio.create_task(work, name=f"ws-refresh-{self.connection_id}")
 
     def _deliver(self, message: Message) -> None:
         if message.type == "stop" and message.run_id is not None:
@@ -518,6 +607,8 @@ class Session:
             await self._wait_for(writer)
         for task in self._io:
             await self._cancel(task, "the transport")
+        if self._refresh is not None:
+            await self._cancel(self._refresh, "authenticate()")
 
     async def _call_back(self, callback: Callable[[], Awaitable[None] | None]) -> None:
         task = asyncio.create_task(self._called_back(callback), name=f"ws-on-end-{self.connection_id}")
@@ -583,6 +674,9 @@ class Session:
             incident_id=self._core.incident_id,
         )
 
+
+Reauthenticate: TypeAlias = "Callable[[Session, Credential], Coroutine[Any, Any, None]]"
+"""Asks the application about a new credential; renews or closes the session, and raises nothing."""
 
 Handler: TypeAlias = Callable[[Session], Awaitable[None]]
 """What an application runs for each session. Its return ends the session with 1000."""

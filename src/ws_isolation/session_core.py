@@ -28,6 +28,7 @@ from . import closing
 from .closing import CloseCode
 from .context import is_intact
 from .errors import (
+    BadFrameError,
     ContextIntegrityError,
     InvalidStateError,
     IsolationError,
@@ -36,14 +37,30 @@ from .errors import (
     SchemaViolationError,
 )
 from .events.envelope import Envelope
-from .frames import Ack, ErrorFrame, Frame, GapFrame, Goodbye, Message, Ping, Pong, ResumedFrame, Welcome
+from .frames import (
+    Ack,
+    ErrorFrame,
+    Frame,
+    GapFrame,
+    Goodbye,
+    Inbound,
+    Message,
+    Ping,
+    Pong,
+    Refresh,
+    ResumedFrame,
+    Welcome,
+)
 from .keys import Identity, identity_of
 from .outbox import Outbox, Waiting
+from .rates import TokenBucket
 from .steps import (
     Abort,
+    Authenticate,
     Close,
     Consumed,
     Deliver,
+    Draining,
     Effect,
     Ended,
     Finished,
@@ -53,6 +70,7 @@ from .steps import (
     PeerGone,
     Received,
     Refused,
+    Renewed,
     Report,
     Stop,
     Ticked,
@@ -73,7 +91,7 @@ __all__ = ("SessionCore", "State")
 _MINUTE: Final = 60.0
 _ERRORS_PER_MINUTE: Final = 20
 """Messages in a minute that are answered with ``ws.error``; one more is a schema violation."""
-_CLEARED: Final = frozenset({4101, 4213, 4310})
+_CLEARED: Final = frozenset({4010, 4101, 4213, 4310})
 """Ends after which nothing that still waits may go out: authority gone, or no room to send it in."""
 _LAG_SECONDS: Final = 1.0
 """How late a tick may come before the delay counts as ours: a blocked loop looks like a dead peer."""
@@ -83,10 +101,13 @@ class State(enum.Enum):
     """Where a session is."""
 
     LIVE = "live"
+    REFRESHING = "refreshing"
+    DRAINING = "draining"
     CLOSING = "closing"
     CLOSED = "closed"
 
 
+_OPEN: Final = (State.LIVE, State.REFRESHING, State.DRAINING)
 _WAKE: Final[tuple[Effect, ...]] = (Wake(),)
 _NOTHING: Final[tuple[Effect, ...]] = ()
 
@@ -97,7 +118,7 @@ class SessionCore:
     The decisions of one session. Lives as long as its socket.
 
     Args:
-        context: Whose session it is, for life.
+        context: Whose session it is. Its identity stays for life, a refresh may change its claims.
         connection_id: The session's id, the same all its life.
         incident_id: What the user quotes should this session fail.
         settings: The bounds.
@@ -107,12 +128,15 @@ class SessionCore:
         enforce_pongs: Whether silence after a ping ends the session.
         expires_in: Seconds until ``expires_at``, None where it never comes.
         now: Seconds, monotonic.
+        shared_rate: What all sessions of the identity may send together; None where that has no bound.
     """
 
     __slots__ = (
         "_ack_seq",
+        "_age_due",
         "_answered",
         "_close_due",
+        "_drain_due",
         "_enforce_pongs",
         "_error_minute",
         "_errors",
@@ -126,13 +150,13 @@ class SessionCore:
         "_ping_waits",
         "_pings",
         "_pong_due",
+        "_rate",
         "_retry_after_ms",
         "_seq",
         "_settings",
+        "_shared_rate",
         "_skipped",
         "_thread_id",
-        "_tokens",
-        "_tokens_at",
         "_wire",
         "_write_due",
         "code",
@@ -157,6 +181,7 @@ class SessionCore:
         enforce_pongs: bool,
         expires_in: float | None,
         now: float,
+        shared_rate: TokenBucket | None = None,
     ) -> None:
         self.context: UserExecutionContext = context
         self.identity: Identity = identity_of(context)
@@ -169,11 +194,13 @@ class SessionCore:
         """Envelopes written."""
         self._settings = settings
         self._wire = wire
-        self._outbox = Outbox(events=settings.outbox_events, size=settings.outbox_bytes)
+        self._outbox = Outbox(
+            events=settings.outbox_events, size=settings.outbox_bytes, event_bytes=settings.event_bytes
+        )
         self._seq = top.seq
         self._inbox = 0
-        self._tokens = float(settings.message_burst)
-        self._tokens_at = now
+        self._rate = TokenBucket(per_minute=settings.messages_per_minute, burst=settings.message_burst, now=now)
+        self._shared_rate = shared_rate
         self._errors = 0
         self._error_minute = now
         self._pings = 0
@@ -187,6 +214,8 @@ class SessionCore:
         self._pong_due: float | None = None
         self._write_due: float | None = None
         self._close_due: float | None = None
+        self._drain_due: float | None = None
+        self._age_due = None if settings.max_age_seconds is None else now + settings.max_age_seconds
         self._expiry_due = None if expires_in is None else now + expires_in + settings.expiry_skew_seconds
         self._offered_seq = top.seq
         self._skipped: Cursor | None = None
@@ -216,10 +245,15 @@ class SessionCore:
             # Without a time yet, the next tick starts the clock of the way out: due at once.
             return self._close_due or 0.0
         due = self._ping_due
-        for other in (self._pong_due, self._write_due, self._expiry_due):
+        for other in (self._pong_due, self._write_due, self._expiry_due, self._drain_due, self._age_due):
             if other is not None and other < due:
                 due = other
         return due
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the session has not begun to end."""
+        return self.state is not State.CLOSING and self.state is not State.CLOSED
 
     @property
     def waiting(self) -> tuple[int, int]:
@@ -290,14 +324,14 @@ class SessionCore:
         except Exception as error:  # noqa: BLE001  # an application's own wire may raise anything
             return self._end(closing.INTERNAL_ERROR, now=now, report="the wire could not read", error=error)
 
-    def _answers_ping(self, inbound: Message | Pong | Ack | Unservable) -> bool:
+    def _answers_ping(self, inbound: Inbound | Unservable) -> bool:
         """Tell whether this is the first answer to the latest ping: that one costs nothing of the rate."""
         if not isinstance(inbound, Pong) or inbound.n != self._pings or inbound.n == self._answered:
             return False
         self._answered = inbound.n
         return True
 
-    def _served(self, inbound: Message | Pong | Ack | Unservable, now: float) -> tuple[Effect, ...]:
+    def _served(self, inbound: Inbound | Unservable, now: float) -> tuple[Effect, ...]:
         if isinstance(inbound, Message):
             if self._inbox >= self._settings.inbox_messages:
                 msg = f"{self._inbox} messages wait for the handler"
@@ -306,19 +340,50 @@ class SessionCore:
             return (Deliver(inbound),)
         if isinstance(inbound, Unservable):
             return self._refuse(inbound.error, now)
+        if isinstance(inbound, Refresh):
+            return self._refresh(inbound)
         if isinstance(inbound, Ack):
             self._ack_seq = inbound.seq
         return _NOTHING
 
+    def _refresh(self, refresh: Refresh) -> tuple[Effect, ...]:
+        if self.state is State.DRAINING:
+            return _NOTHING  # it is about to resume elsewhere, and authenticates there
+        if self.state is State.REFRESHING:
+            msg = "a ws.refresh while the one before it is not answered"
+            raise BadFrameError(msg)
+        self.state = State.REFRESHING
+        return (Authenticate(refresh.credential),)
+
+    def _renewed(self, happened: Renewed) -> tuple[Effect, ...]:
+        now, context = happened.now, happened.context
+        if not hmac.compare_digest(identity_of(context).key, self.identity.key):
+            return self._end(closing.FORBIDDEN, now=now, report="refreshed with a credential of somebody else")
+        if context.thread_id != self.context.thread_id:
+            return self._end(closing.CLAIMS_CHANGED, now=now, report="refreshed with a context of another thread")
+        self.context = context
+        expires_in = happened.expires_in
+        self._expiry_due = None if expires_in is None else now + expires_in + self._settings.expiry_skew_seconds
+        if self.state is State.REFRESHING:
+            self.state = State.LIVE
+        return self._ping()
+
+    def _draining(self, happened: Draining) -> tuple[Effect, ...]:
+        if happened.close_at <= happened.now:
+            self._retry_after_ms = happened.retry_after_ms
+            return self._end(closing.DRAIN, now=happened.now)
+        if self._drain_due is None or happened.close_at < self._drain_due:
+            self._drain_due, self._retry_after_ms = happened.close_at, happened.retry_after_ms
+        self.state = State.DRAINING
+        return _NOTHING
+
     def _take_token(self, now: float) -> None:
-        settings = self._settings
-        refill = (now - self._tokens_at) * settings.messages_per_minute / _MINUTE
-        self._tokens = min(float(settings.message_burst), self._tokens + refill)
-        self._tokens_at = now
-        if self._tokens < 1.0:
-            msg = f"more than {settings.messages_per_minute:g} messages a minute"
+        if not self._rate.take(now):
+            msg = f"more than {self._rate.per_minute:g} messages a minute"
             raise RateLimitedError(msg)
-        self._tokens -= 1.0
+        if self._shared_rate is not None and not self._shared_rate.take(now):
+            msg = f"more than {self._shared_rate.per_minute:g} messages a minute of one identity"
+            raise RateLimitedError(msg)
 
     def _consumed(self, _happened: Consumed) -> tuple[Effect, ...]:
         self._inbox -= 1
@@ -345,7 +410,7 @@ class SessionCore:
         self._write_due = None
         # The clock's tick may come late; an event after the end of the authority may not come at all.
         expired = self._expiry_due is not None and now >= self._expiry_due
-        if expired and self.state is State.LIVE:
+        if expired and self.is_open:
             return self._end(closing.TOKEN_EXPIRED, now=now)
         while (item := self._next_item()) is not None:
             if expired and isinstance(item, Envelope):
@@ -398,7 +463,7 @@ class SessionCore:
         # Stamped when it leaves: it says what this socket was given before it.
         text = self._wire.control(Ping(n, self._seq, self._expires_in_ms(now)))
         # From the first ping that nothing answered: with a time-out longer than the heartbeat, each ping would move it.
-        if text is not None and self._enforce_pongs and self.state is State.LIVE and self._pong_due is None:
+        if text is not None and self._enforce_pongs and self.is_open and self._pong_due is None:
             self._pong_due = now + self._settings.pong_timeout_seconds
         return text
 
@@ -410,7 +475,7 @@ class SessionCore:
         """End so that nothing follows the text that was held back or lost; an end recorded before keeps its code."""
         reports = () if why is None else (why,)
         self._drop_waiting()
-        if self.state is State.LIVE:
+        if self.is_open:
             rejected = why is not None and isinstance(why.error, ContextIntegrityError)
             return (*reports, *self._end(closing.CONTEXT_REJECTED if rejected else closing.INTERNAL_ERROR, now=now))
         if self.code is not None and not self._parting:
@@ -423,7 +488,7 @@ class SessionCore:
         return max(0, round((self._expiry_due - self._settings.expiry_skew_seconds - now) * 1000))
 
     def _drained(self) -> tuple[Effect, ...]:
-        if self.state is State.LIVE or self.code is None:
+        if self.is_open or self.code is None:
             return _NOTHING
         wait = closing.retry_after(self.code, self._retry_after_ms)
         reason = closing.reason(self.code, incident_id=self._shown_incident(self.code), retry_after_ms=wait)
@@ -439,8 +504,13 @@ class SessionCore:
         now = happened.now
         if self._write_due is not None and now >= self._write_due:
             return self._cut("a write took longer than its deadline")
-        if self._expiry_due is not None and now >= self._expiry_due:
-            return self._end(closing.TOKEN_EXPIRED, now=now)
+        for due, code in (
+            (self._expiry_due, closing.TOKEN_EXPIRED),
+            (self._drain_due, closing.DRAIN),
+            (self._age_due, closing.MAX_AGE),
+        ):
+            if due is not None and now >= due:
+                return self._end(code, now=now)
         if self._pong_due is not None and now >= self._pong_due:
             if now - self._pong_due < _LAG_SECONDS:
                 return self._end(closing.HEARTBEAT_TIMEOUT, now=now)
@@ -501,7 +571,7 @@ class SessionCore:
         return (*reports, Stop(), Wake())
 
     def _peer_gone(self, _happened: PeerGone) -> tuple[Effect, ...]:
-        was_live = self.state is State.LIVE
+        was_live = self.is_open
         self.state = State.CLOSED
         self._drop_waiting()
         return (Stop(),) if was_live else _NOTHING
@@ -516,17 +586,28 @@ class SessionCore:
 
 _Transition: TypeAlias = Callable[..., tuple[Effect, ...]]  # type: ignore[explicit-any]  # the key says which input
 
+_WHILE_OPEN: Final[dict[type, _Transition]] = {
+    Offered: SessionCore._offered,
+    Missed: SessionCore._missed,
+    Received: SessionCore._received,
+    Consumed: SessionCore._consumed,
+    Refused: SessionCore._refused,
+    WriterReady: SessionCore._writer_ready,
+    WriteFailed: SessionCore._write_failed,
+    Ticked: SessionCore._ticked,
+    Draining: SessionCore._draining,
+    Ended: SessionCore._ended,
+    PeerGone: SessionCore._peer_gone,
+}
+
 TRANSITIONS: Final[dict[tuple[State, type], _Transition]] = {
-    (State.LIVE, Offered): SessionCore._offered,
-    (State.LIVE, Missed): SessionCore._missed,
-    (State.LIVE, Received): SessionCore._received,
-    (State.LIVE, Consumed): SessionCore._consumed,
-    (State.LIVE, Refused): SessionCore._refused,
-    (State.LIVE, WriterReady): SessionCore._writer_ready,
-    (State.LIVE, WriteFailed): SessionCore._write_failed,
-    (State.LIVE, Ticked): SessionCore._ticked,
-    (State.LIVE, Ended): SessionCore._ended,
-    (State.LIVE, PeerGone): SessionCore._peer_gone,
+    **{(state, kind): method for state in _OPEN for kind, method in _WHILE_OPEN.items()},
+    (State.REFRESHING, Renewed): SessionCore._renewed,
+    (State.DRAINING, Renewed): SessionCore._renewed,
+    (State.CLOSING, Renewed): SessionCore._ignored,
+    (State.CLOSED, Renewed): SessionCore._ignored,
+    (State.CLOSING, Draining): SessionCore._ignored,
+    (State.CLOSED, Draining): SessionCore._ignored,
     (State.CLOSING, Offered): SessionCore._ignored,
     (State.CLOSING, Missed): SessionCore._ignored,
     (State.CLOSING, Received): SessionCore._ignored,

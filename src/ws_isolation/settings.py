@@ -8,14 +8,17 @@ environment, so what a test sees is what production does.
 from __future__ import annotations
 
 import re
-from typing import Final, Literal, NoReturn, cast, final
+from typing import Final, Literal, NoReturn, TypeAlias, cast, final
 from urllib.parse import urlsplit
 
 import attrs
 
 from .errors import SettingsError, shown
 
-__all__ = ("Settings",)
+__all__ = ("SessionLimit", "Settings")
+
+SessionLimit: TypeAlias = Literal["reject_new", "replace_oldest"]
+"""What happens where an identity has as many sessions as it may have."""
 
 _SECONDS: Final = {
     "heartbeat_seconds": (1.0, 600.0),
@@ -43,9 +46,17 @@ _COUNTS: Final = {
     "replay_events": (0, 100_000),
     "streams_bytes": (0, 1_099_511_627_776),
     "sessions_per_identity": (1, 100_000),
+    "identity_message_burst": (1, 100_000),
+    "revocations": (1, 10_000_000),
     "pending_handshakes": (1, 1_000_000),
 }
-_PER_MINUTE: Final = {"messages_per_minute": (1.0, 1_000_000.0)}
+_RATES: Final = {
+    "messages_per_minute": (1.0, 1_000_000.0),
+    "identity_messages_per_minute": (1.0, 1_000_000.0),
+    "drain_share": (0.001, 1.0),
+}
+_MAX_AGE: Final = (1.0, 2_592_000.0)
+_WORDS: Final = {"session_limit": ("reject_new", "replace_oldest"), "session_scope": ("identity", "thread")}
 _ORIGIN: Final = re.compile(r"[a-z][a-z0-9+.-]*://[a-z0-9._\[\]:-]*[a-z0-9._\]]")
 """Lower case and ASCII, as RFC 6454 §6.2 serialises it; hosts of other scripts in punycode."""
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
@@ -89,7 +100,14 @@ class Settings:
     close_seconds: float = 2.0
     """Seconds for goodbye and close together, 0.1 to 60."""
     drain_seconds: float = 10.0
-    """Seconds that stopping the factory may take, 0.1 to 3,600."""
+    """Seconds that ending all sessions may take, 0.1 to 3,600. Give the process that much before it is killed."""
+    drain_share: float = 0.02
+    """
+    Share of all sessions that a drain ends in a second (at least 10), 0.001 to 1; more where ``drain_seconds`` is
+    short.
+    """
+    max_age_seconds: float | None = None
+    """Seconds after which a session has to resume (4201), 1 to 2,592,000; None: it may get as old as it likes."""
     detached_seconds: float = 300.0
     """Seconds that spawned work goes on after the last session of its identity has ended."""
     stream_seconds: float = 300.0
@@ -125,19 +143,33 @@ class Settings:
     """Messages per minute that one session may send on average (OWASP: start at 100)."""
     message_burst: int = 20
     """Messages that one session may send at once."""
+    identity_messages_per_minute: float = 300.0
+    """Messages per minute that all sessions of one identity may send together on average: three busy tabs."""
+    identity_message_burst: int = 60
+    """Messages that all sessions of one identity may send at once."""
     sessions_per_identity: int = 20
     """Sessions of one identity: 5 to 8 tabs are normal, and reconnects overlap."""
+    session_limit: SessionLimit = "reject_new"
+    """
+    At the limit, ``reject_new`` refuses the next session (4029) and ``replace_oldest`` ends the identity's oldest
+    one (4009).
+    """
+    revocations: int = 100_000
+    """Revoked identities that are remembered; about 150 bytes each."""
     pending_handshakes: int = 1_000
     """Sockets of the whole process that are not authenticated yet; above it they are refused with 503."""
 
     def __attrs_post_init__(self) -> None:
         """Check each value, then the values against each other."""
-        for name, (low, high) in {**_SECONDS, **_PER_MINUTE}.items():
+        for name, (low, high) in {**_SECONDS, **_RATES}.items():
             _check_number(name, getattr(self, name), low, high)
         for name, (least, most) in _COUNTS.items():
             _check_count(name, getattr(self, name), least, most)
-        if self.session_scope not in ("identity", "thread"):
-            _fail("session_scope", self.session_scope, "'identity' or 'thread'")
+        if self.max_age_seconds is not None:
+            _check_number("max_age_seconds", self.max_age_seconds, *_MAX_AGE)
+        for name, words in _WORDS.items():
+            if getattr(self, name) not in words:
+                _fail(name, getattr(self, name), " or ".join(map(repr, words)))
         for name in ("require_tls", "auth_frame"):
             if type(getattr(self, name)) is not bool:
                 _fail(name, getattr(self, name), "a bool")
@@ -158,6 +190,12 @@ class Settings:
             msg = (
                 f"close_seconds={self.close_seconds:g} must not exceed drain_seconds={self.drain_seconds:g}: "
                 "a drain waits for every close"
+            )
+            raise SettingsError(msg)
+        if self.max_age_seconds is not None and self.max_age_seconds <= self.heartbeat_seconds:
+            msg = (
+                f"max_age_seconds={self.max_age_seconds:g} must exceed heartbeat_seconds={self.heartbeat_seconds:g}: "
+                "a session that ends before its first ping is a poll"
             )
             raise SettingsError(msg)
         if self.event_bytes > self.outbox_bytes:

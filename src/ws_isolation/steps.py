@@ -12,15 +12,19 @@ from typing import TypeAlias, final
 import msgspec
 
 from .closing import CloseCode
+from .context import UserExecutionContext
 from .events.envelope import Envelope
 from .frames import ErrorFrame, Message
+from .handshake import Credential
 from .stream import Gap
 
 __all__ = (
     "Abort",
+    "Authenticate",
     "Close",
     "Consumed",
     "Deliver",
+    "Draining",
     "Effect",
     "Ended",
     "Finished",
@@ -30,6 +34,7 @@ __all__ = (
     "PeerGone",
     "Received",
     "Refused",
+    "Renewed",
     "Report",
     "Stop",
     "Ticked",
@@ -108,6 +113,24 @@ class Ended(msgspec.Struct, frozen=True):
 
 
 @final
+class Draining(msgspec.Struct, frozen=True):
+    """The server is going away: the session ends at *close_at*, and goes on until then."""
+
+    close_at: float
+    now: float
+    retry_after_ms: int | None = None
+
+
+@final
+class Renewed(msgspec.Struct, frozen=True):
+    """The application accepted the client's new credential."""
+
+    context: UserExecutionContext
+    expires_in: float | None
+    now: float
+
+
+@final
 class PeerGone(msgspec.Struct, frozen=True):
     """The client or the network ended the connection."""
 
@@ -120,7 +143,19 @@ class Finished(msgspec.Struct, frozen=True):
 
 
 Input: TypeAlias = (
-    Offered | Missed | Received | Consumed | Refused | WriterReady | WriteFailed | Ticked | Ended | PeerGone | Finished
+    Offered
+    | Missed
+    | Received
+    | Consumed
+    | Refused
+    | WriterReady
+    | WriteFailed
+    | Ticked
+    | Draining
+    | Renewed
+    | Ended
+    | PeerGone
+    | Finished
 )
 """What a session core takes."""
 
@@ -145,6 +180,13 @@ class Deliver(msgspec.Struct, frozen=True):
     """Put this message into the handler's inbox."""
 
     message: Message
+
+
+@final
+class Authenticate(msgspec.Struct, frozen=True):
+    """Ask the application about the client's new credential, then report ``Renewed`` or ``Ended``."""
+
+    credential: Credential
 
 
 @final
@@ -174,5 +216,5 @@ class Report(msgspec.Struct, frozen=True):
     alarm: bool = False
 
 
-Effect: TypeAlias = Wake | Write | Deliver | Stop | Close | Abort | Report
+Effect: TypeAlias = Wake | Write | Deliver | Authenticate | Stop | Close | Abort | Report
 """What a session core asks for; carried out in the order in which it is given."""

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, final
 
 from .chain import Arrival, Chain
 from .lifecycle import Lifecycle
+from .rates import TokenBucket
 from .stream import Cursor, Gap, Page, Resumed, answer
 
 if TYPE_CHECKING:
@@ -108,6 +109,7 @@ class LiveStream:
         "joining",
         "last",
         "lifecycle",
+        "rate",
         "reading",
         "runs",
         "sessions",
@@ -124,6 +126,8 @@ class LiveStream:
         self.sessions: tuple[Subscriber, ...] = ()
         self.runs: dict[str, OpenRun] = {}
         self.work: set[asyncio.Task[Any]] = set()
+        self.rate: TokenBucket | None = None
+        """What all its sessions may send together, once there was one."""
         self.touched: float = now
         self.detached_at: float = now
         self.due: float = float("inf")

@@ -23,8 +23,9 @@ from .errors import (
     bounded,
     shown,
 )
-from .frames import Ack, ErrorFrame, Frame, Inbound, Message, Pong
+from .frames import Ack, ErrorFrame, Frame, Inbound, Message, Pong, Refresh
 from .frozen import FrozenDict, Json, JsonValueError, freeze
+from .handshake import Credential
 
 if TYPE_CHECKING:
     from .events.envelope import Envelope
@@ -43,6 +44,8 @@ _ID: Final = re.compile(r"[\x21-\x7e]{1,255}")
 _UUID: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 _TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}")
 _MESSAGE_MEMBERS: Final = frozenset({"type", "data", "id", "run_id"})
+_SCHEME: Final = re.compile(r"[a-z][a-z0-9_.]{0,63}")
+_REFRESH_BYTES: Final = 4_096
 _MAX_SEQ: Final = 2**53 - 1
 _encode: Final = msgspec.json.Encoder().encode
 _decode: Final = msgspec.json.Decoder().decode
@@ -115,6 +118,9 @@ class DefaultWire:
             msg = "the frame has no type"
             raise BadFrameError(msg)
         if kind.startswith("ws."):
+            if kind == "ws.refresh" and _size(cast("str", text)) > _REFRESH_BYTES:
+                msg = f"ws.refresh is larger than {_REFRESH_BYTES} bytes"
+                raise MessageTooBigError(msg)
             return _control(kind, members)
         return _message(kind, members)
 
@@ -140,7 +146,7 @@ class PlainWire:
         subprotocol: The WebSocket subprotocol to answer, None where the front
             end offers none.
 
-    ``ws.auth`` is not spoken here: ``authenticate`` is asked at once, whatever
+    ``ws.auth`` and ``ws.refresh`` are not spoken here: ``authenticate`` is asked at once, whatever
     ``Settings.auth_frame`` says. A client's message may be any JSON object: its ``type`` is kept where it is
     one (else it is ``message``), and ``data`` holds the whole object.
     """
@@ -225,10 +231,21 @@ def _control(kind: str, members: dict[str, object]) -> Inbound:
         case "ws.ack":
             _only(members, {"type", "seq"})
             return Ack(_count(members, "seq"))
+        case "ws.refresh":
+            _only(members, {"type", "credential", "scheme"})
+            return Refresh(_credential(members))
         case _:
             what = kind if _CONTROL.fullmatch(kind) else "a name that no frame can have"
             msg = f"the control frame {bounded(what, 40)} is unknown or out of turn"
             raise BadFrameError(msg)
+
+
+def _credential(members: dict[str, object]) -> Credential:
+    value = members.get("credential")
+    if type(value) is not str or not value:
+        msg = "credential must be a text of at least one character"
+        raise SchemaViolationError(msg)
+    return Credential(_optional_text(members, "scheme", _SCHEME) or "bearer", value)
 
 
 def _only(members: dict[str, object], known: set[str]) -> None:
