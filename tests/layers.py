@@ -37,7 +37,7 @@ LAYERS: Final[tuple[tuple[str, ...], ...]] = (
         "events",
     ),
     # 3: what is legal, what is kept
-    ("delivery", "cutting", "lifecycle", "stream", "handshake", "door", "frames", "outbox", "deadlines"),
+    ("delivery", "cutting", "lifecycle", "stream", "handshake", "door", "frames", "outbox", "deadlines", "seen"),
     # 4: one socket, as a state machine
     ("wire", "steps", "session_core"),
     # 5: where streams live

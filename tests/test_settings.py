@@ -40,6 +40,7 @@ COUNTS: Final = {
     "outbox_bytes": (4_096, 1_073_741_824),
     "inbox_messages": (1, 10_000),
     "message_burst": (1, 100_000),
+    "message_ids": (1, 100_000),
     "sessions_per_identity": (1, 100_000),
     "pending_handshakes": (1, 1_000_000),
 }

@@ -309,7 +309,15 @@ class ManagerFactory:
             expires_in=None if context.expires_at is None else (context.expires_at - self.utc_now()).total_seconds(),
             now=now,
         )
-        session = Session(core=core, transport=transport, live=live, manager=manager, home=runtime, handshake=handshake)
+        session = Session(
+            core=core,
+            transport=transport,
+            live=live,
+            manager=manager,
+            create_manager=self.create_manager,
+            home=runtime,
+            handshake=handshake,
+        )
         runtime.add_session(live, session)
         return session
 

@@ -27,6 +27,7 @@ _SECONDS: Final = {
     "drain_seconds": (0.1, 3_600.0),
     "detached_seconds": (0.0, 86_400.0),
     "stream_seconds": (1.0, 86_400.0),
+    "message_id_seconds": (1.0, 86_400.0),
     "expiry_skew_seconds": (0.0, 300.0),
 }
 _COUNTS: Final = {
@@ -36,6 +37,7 @@ _COUNTS: Final = {
     "outbox_bytes": (4_096, 1_073_741_824),
     "inbox_messages": (1, 10_000),
     "message_burst": (1, 100_000),
+    "message_ids": (1, 100_000),
     "sessions_per_identity": (1, 100_000),
     "pending_handshakes": (1, 1_000_000),
 }
@@ -101,6 +103,10 @@ class Settings:
     """Messages per minute that one session may send on average (OWASP: start at 100)."""
     message_burst: int = 20
     """Messages that one session may send at once."""
+    message_ids: int = 512
+    """Ids of messages that are kept for each identity, to tell a retry: about 100 bytes each."""
+    message_id_seconds: float = 300.0
+    """Seconds that the id of a message is kept, 1 to 86,400; never longer than the identity's stream."""
     sessions_per_identity: int = 20
     """Sessions of one identity: 5 to 8 tabs are normal, and reconnects overlap."""
     pending_handshakes: int = 1_000

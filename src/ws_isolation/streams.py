@@ -11,6 +11,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any, Protocol, final
 
 from .ids import new_epoch
+from .seen import SeenIds
 from .stream import Stream
 
 if TYPE_CHECKING:
@@ -45,13 +46,15 @@ class LiveStream:
     the last, and not longer.
     """
 
-    __slots__ = ("__weakref__", "detached_at", "due", "runs", "sessions", "stream", "touched", "work")
+    __slots__ = ("__weakref__", "detached_at", "due", "runs", "seen", "sessions", "stream", "touched", "work")
 
     def __init__(self, stream: Stream, now: float) -> None:
         self.stream: Stream = stream
         self.sessions: tuple[Subscriber, ...] = ()
         self.runs: dict[str, OpenRun] = {}
         self.work: set[asyncio.Task[Any]] = set()
+        self.seen: SeenIds | None = None
+        """The ids of the identity's messages, once one has an id."""
         self.touched: float = now
         self.detached_at: float = now
         self.due: float = float("inf")

@@ -15,7 +15,6 @@ import msgspec
 
 from .errors import (
     BadFrameError,
-    ForbiddenError,
     MessageTooBigError,
     SchemaViolationError,
     SettingsError,
@@ -41,7 +40,7 @@ _TYPE: Final = re.compile(r"[a-z][a-z0-9_]{0,63}")
 _ID: Final = re.compile(r"[\x21-\x7e]{1,255}")
 _UUID: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 _TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}")
-_MESSAGE_MEMBERS: Final = frozenset({"type", "data", "id", "run_id"})
+_MESSAGE_MEMBERS: Final = frozenset({"type", "data", "id", "run_id", "thread_id"})
 _MAX_SEQ: Final = 2**53 - 1
 _encode: Final = msgspec.json.Encoder().encode
 _decode: Final = msgspec.json.Decoder().decode
@@ -83,7 +82,6 @@ class Wire(Protocol):
             BadFrameError: No frame at all.
             SchemaViolationError: A frame of the wrong shape.
             MessageTooBigError: More than *limit* bytes.
-            ForbiddenError: It names a thread that it may not name.
         """
         ...
 
@@ -249,15 +247,13 @@ def _message(kind: str, members: dict[str, object]) -> Inbound | Unservable:
     if _TYPE.fullmatch(kind) is None:
         msg = "the type of a message is a-z, 0-9 and _, at most 64 characters"
         raise SchemaViolationError(msg)
-    if "thread_id" in members:
-        msg = "a message may not name a thread: the thread is part of the handshake"
-        raise ForbiddenError(msg)
     data = members.get("data")
     if data is not None and type(data) is not dict:
         msg = "data must be an object"
         raise SchemaViolationError(msg)
     message_id = _optional_text(members, "id", _UUID)
     run_id = _optional_text(members, "run_id", _ID)
+    thread_id = _optional_text(members, "thread_id", _ID)
     frozen = _frozen(cast("object", data) if data is not None else {})
     if unknown := members.keys() - _MESSAGE_MEMBERS:
         path = f"$.{bounded(min(unknown), 64)}"
@@ -269,7 +265,7 @@ def _message(kind: str, members: dict[str, object]) -> Inbound | Unservable:
             problem="unknown member",
         )
         return Unservable(error)
-    return Message(type=kind, data=frozen, id=message_id, run_id=run_id)
+    return Message(type=kind, data=frozen, id=message_id, run_id=run_id, thread_id=thread_id)
 
 
 def _optional_text(members: dict[str, object], name: str, pattern: re.Pattern[str]) -> str | None:
