@@ -34,6 +34,7 @@ LAYERS: Final[tuple[tuple[str, ...], ...]] = (
         "events.agent",
         "events.conversion",
         "events.envelope",
+        "events.joining",
         "events",
     ),
     # 3: what is legal, what is kept
@@ -68,6 +69,7 @@ LAYERS: Final[tuple[tuple[str, ...], ...]] = (
         "texts",
         "run",
         "manager",
+        "stepping",
         "session",
         "clockwork",
         "entrance",

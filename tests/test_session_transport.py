@@ -199,14 +199,16 @@ async def test_send_fails_on_the_way_out() -> None:
     What waits when a session ends is given up with the first send that fails; the recorded code stays.
     """
     bench = Bench.new()
-    faulty = FaultyTransport(on_send=[None, BrokenError()])
+    faulty = FaultyTransport(on_send=[None, None, BrokenError()])
     served = await bench.serve(transport=faulty)
+    faulty.inner.client_stops_reading()
     for _ in range(3):
         await bench.manager().send(note())
     served.session.close()
+    faulty.inner.client_reads_again()
     await served.over()
 
-    assert ["ws.welcome", "ws.goodbye"] == faulty.inner.types()
+    assert ["ws.welcome", "custom", "ws.goodbye"] == faulty.inner.types()
     assert faulty.inner.closed is not None
     assert 1000 == faulty.inner.closed[0]
 

@@ -111,7 +111,7 @@ def test_control_frames() -> None:
         ('{"type":"x","data":' + "[" * 60_000, 4000),
         ('{"type":"x","data":{"d":' + "[" * 33 + "]" * 33 + "}}", 4000),
         ('{"type":"ws.auth","credential":"x"}', 4000),
-        ('{"type":"ws.refresh","credential":"x"}', 4000),
+        ('{"type":"ws.refresh"}', 4022),
         ('{"type":"ws.goodbye"}', 4000),
         ('{"type":"ws."}', 4000),
         ('{"type":"ws.WEIRD\\u0000"}', 4000),

@@ -154,7 +154,7 @@ async def _open(opening: Opening, factory: ManagerFactory, authenticate: Authent
         transport = await _accept(opening, factory, wire, subprotocol)
         if transport is None:
             return None
-        return await _open_by_frame(opening.handshake, transport, factory, wire, enforce_pongs=pongs)
+        return await _open_by_frame(opening.handshake, transport, factory, authenticate, wire, enforce_pongs=pongs)
     outcome: Admitted | Denied = Denied(closing.SUBPROTOCOL, "none of the offered subprotocols is spoken here")
     if spoken:
         try:

@@ -6,14 +6,17 @@ carries out effects; it decides nothing about bounds, order or time.
 
 Rule 1: one guard (``Session.serve``) owns every way out: exception, plain
 return, cancellation, shutdown, a peer that is gone or stalled. Each ends with a
-code of ours. Rule 2: everything for the socket goes through the one writer
-task, so nothing overtakes and no emitter ever waits for a socket. Rule 3: every
-task has an owner that awaits it.
+code of ours. Rule 2: everything for the socket goes through the one outbox, one
+write at a time, so nothing overtakes. While the writer task waits, whoever has
+something to say writes in its place, as far as the transport takes it at once;
+what has to wait is the writer's, so no emitter ever waits for a socket. Rule 3:
+every task has an owner that awaits it.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import logging
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
@@ -37,6 +40,7 @@ from .oplog import report
 from .run import CANCEL_PREFIX
 from .seen import SeenIds
 from .session_core import DUPLICATE, SessionCore, State
+from .stepping import Parked, rest, step
 from .steps import (
     Abort,
     Authenticate,
@@ -143,11 +147,13 @@ class Session:
         "_ended",
         "_handler",
         "_home",
+        "_idle",
         "_inbox",
         "_inbox_ready",
         "_io",
         "_live",
         "_narrowed",
+        "_parked",
         "_reading",
         "_reauthenticate",
         "_refresh",
@@ -155,6 +161,7 @@ class Session:
         "_transport",
         "_waited",
         "_wake",
+        "_writes_in",
         "handshake",
         "manager",
     )
@@ -187,6 +194,11 @@ class Session:
         self._waited = False
         """Whether somebody waited for a message when the session ended."""
         self._wake: asyncio.Future[None] | None = None
+        self._idle = False
+        """Whether the writer waits for something to write, so that others may write in its place."""
+        self._parked: Parked | None = None
+        """A write that was begun in the writer's place and has to wait; the writer goes on with it."""
+        self._writes_in = contextvars.Context()
         self._callbacks: list[Callable[[], Awaitable[None] | None]] = []
         self._scheduled = float("inf")
         self._ended = asyncio.Event()
@@ -458,8 +470,10 @@ class Session:
 
     def begin(self) -> None:
         """Start reader and writer. Not for handlers."""
+        self._writes_in = contextvars.copy_context()
+        writer = self._write_all()
         self._io = (
-            asyncio.create_task(self._write_all(), name=f"ws-writer-{self.connection_id}"),
+            asyncio.create_task(writer, name=f"ws-writer-{self.connection_id}", context=self._writes_in),
             asyncio.create_task(self._read_all(), name=f"ws-reader-{self.connection_id}"),
         )
         self._reschedule()
@@ -514,15 +528,49 @@ class Session:
             self.close(closing.INTERNAL_ERROR)
 
     async def _write_all(self) -> None:
-        while self._core.state is not State.CLOSED:
-            todo = self._next()
-            if isinstance(todo, Write):
-                await self._send(todo.text)
-            elif isinstance(todo, Close):
-                await self._send_close(todo)
-            else:
-                self._wake = asyncio.get_running_loop().create_future()
+        try:
+            while self._core.state is not State.CLOSED:
+                await self._write_next()
+        finally:
+            parked, self._parked = self._parked, None
+            if parked is not None:
+                parked.drop()
+
+    async def _write_next(self) -> None:
+        parked, self._parked = self._parked, None
+        if parked is not None:
+            await self._sent(rest(parked))
+            return
+        todo = self._next()
+        if isinstance(todo, Write):
+            await self._sent(self._transport.send(todo.text))
+        elif isinstance(todo, Close):
+            await self._send_close(todo)
+        else:
+            self._wake = asyncio.get_running_loop().create_future()
+            self._idle = True
+            try:
                 await self._wake
+            finally:
+                self._idle = False
+
+    def _write_through(self) -> None:
+        """Write what waits as far as the transport takes it at once; the writer does what has to wait."""
+        self._idle = False
+        while isinstance(todo := self._next(), Write):
+            try:
+                self._parked = step(self._transport.send(todo.text), self._io[0], self._writes_in)
+            except TransportClosedError as error:
+                self._peer_gone(error)
+            except Exception as error:  # noqa: BLE001  # an adapter may raise anything
+                self._write_failed(error)
+            if self._parked is not None:
+                self._wake_writer()
+                return
+        if todo is None and self._core.state is not State.CLOSED:
+            self._idle = True
+        else:
+            self._wake_writer()
 
     def _next(self) -> Write | Close | None:
         """Ask the core what the writer does next; None where nothing waits."""
@@ -537,14 +585,21 @@ class Session:
             self._reschedule()
         return todo
 
-    async def _send(self, text: str) -> None:
+    def _wake_writer(self) -> None:
+        self._idle = False
+        _resolve(self._wake)
+
+    async def _sent(self, sending: Awaitable[None]) -> None:
         try:
-            await self._transport.send(text)
+            await sending
         except TransportClosedError as error:
             self._peer_gone(error)
         except Exception as error:  # noqa: BLE001  # an adapter may raise anything
-            self._log(logging.ERROR, "the transport's send() failed", error=error)
-            self._feed(WriteFailed(self._home.clock.monotonic()))
+            self._write_failed(error)
+
+    def _write_failed(self, error: Exception) -> None:
+        self._log(logging.ERROR, "the transport's send() failed", error=error)
+        self._feed(WriteFailed(self._home.clock.monotonic()))
 
     async def _send_close(self, close: Close) -> None:
         try:
@@ -570,7 +625,10 @@ class Session:
     def _carry_out(self, effect: Effect) -> None:
         match effect:
             case Wake() | Write() | Close():
-                _resolve(self._wake)  # what is to be written, the writer asks for
+                if self._idle:
+                    self._write_through()
+                else:
+                    self._wake_writer()  # what is to be written, it asks for
             case Deliver():
                 self._deliver(effect.message)
             case Authenticate():
@@ -580,7 +638,7 @@ class Session:
                 self._ended.set()
                 self._waited = self._reading
                 _resolve(self._inbox_ready)
-                _resolve(self._wake)
+                self._wake_writer()
             case Abort():
                 self._abort()
                 self._cancel_io()

@@ -198,7 +198,9 @@ class SessionCore:
         """Envelopes written."""
         self._settings = settings
         self._wire = wire
-        self._outbox = Outbox(events=settings.outbox_events, size=settings.outbox_bytes)
+        self._outbox = Outbox(
+            events=settings.outbox_events, size=settings.outbox_bytes, event_bytes=settings.event_bytes
+        )
         self._seq = top.seq
         self._inbox = 0
         self._rate = TokenBucket(per_minute=settings.messages_per_minute, burst=settings.message_burst, now=now)
