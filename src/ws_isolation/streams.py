@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, final
 from .chain import Arrival, Chain
 from .lifecycle import Lifecycle
 from .rates import TokenBucket
+from .seen import SeenIds
 from .stream import Cursor, Gap, Page, Resumed, answer
 
 if TYPE_CHECKING:
@@ -112,6 +113,7 @@ class LiveStream:
         "rate",
         "reading",
         "runs",
+        "seen",
         "sessions",
         "tip_due",
         "touched",
@@ -128,6 +130,8 @@ class LiveStream:
         self.work: set[asyncio.Task[Any]] = set()
         self.rate: TokenBucket | None = None
         """What all its sessions may send together, once there was one."""
+        self.seen: SeenIds | None = None
+        """The ids of the identity's messages, once one has an id."""
         self.touched: float = now
         self.detached_at: float = now
         self.due: float = float("inf")
