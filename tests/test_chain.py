@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import Final
 
-import attrs
+import msgspec
 import pytest
 
 from tests.logs import put
@@ -70,7 +70,7 @@ def test_divergence(changed: dict[str, object]) -> None:
     chain, (one, two) = new_chain(), events(2)
     chain.follow(one)
 
-    assert Arrival.DIVERGENCE is chain.follow(attrs.evolve(two, **changed))
+    assert Arrival.DIVERGENCE is chain.follow(msgspec.structs.replace(two, **changed))
     assert Cursor("epoch-1", 1, one.id) == chain.cursor
 
 

@@ -105,7 +105,7 @@ class TwoSteps(Around):
         top = (await self.inner.read(identity, None)).top
         await asyncio.sleep(0)
         made = await self.inner.publish(identity, draft)
-        return attrs.evolve(made, seq=top.seq + 1, prev=top.id)
+        return msgspec.structs.replace(made, seq=top.seq + 1, prev=top.id)
 
 
 class KeepsDeltas(Around):
@@ -118,7 +118,7 @@ class KeepsDeltas(Around):
         Count deltas as well.
         """
         made = await self.inner.publish(identity, draft)
-        return made if made.durable else attrs.evolve(made, seq=made.seq + 1)
+        return made if made.durable else msgspec.structs.replace(made, seq=made.seq + 1)
 
 
 class ForgetsPrev(Around):
@@ -130,7 +130,9 @@ class ForgetsPrev(Around):
         """
         Leave the id of the one before out.
         """
-        return attrs.evolve(await self.inner.publish(identity, draft), prev="00000000-0000-0000-0000-000000000000")
+        return msgspec.structs.replace(
+            await self.inner.publish(identity, draft), prev="00000000-0000-0000-0000-000000000000"
+        )
 
 
 class StoresTooBig(Around):
