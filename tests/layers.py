@@ -54,6 +54,7 @@ LAYERS: Final[tuple[tuple[str, ...], ...]] = (
         "auth_frame",
         "outbox",
         "deadlines",
+        "seen",
     ),
     # 4: one socket, as a state machine
     ("wire", "steps", "session_core", "admission"),

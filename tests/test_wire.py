@@ -111,6 +111,7 @@ def test_control_frames() -> None:
         ('{"type":"x","data":' + "[" * 60_000, 4000),
         ('{"type":"x","data":{"d":' + "[" * 33 + "]" * 33 + "}}", 4000),
         ('{"type":"ws.auth","credential":"x"}', 4000),
+        ('{"type":"ws.refresh"}', 4022),
         ('{"type":"ws.goodbye"}', 4000),
         ('{"type":"ws."}', 4000),
         ('{"type":"ws.WEIRD\\u0000"}', 4000),
@@ -137,7 +138,7 @@ def test_control_frames() -> None:
         ('{"type":"x","owner":"bob"}', 4022),
         ('{"type":"x","aud":"bob"}', 4022),
         ('{"type":"BAD","user_id":"bob"}', 4022),
-        ('{"type":"x","thread_id":"t"}', 4003),
+        ('{"type":"x","thread_id":""}', 4022),
         ('{"type":"ws.pong"}', 4022),
         ('{"type":"ws.pong","n":0}', 4022),
         ('{"type":"ws.pong","n":true}', 4022),
@@ -152,7 +153,7 @@ def test_control_frames() -> None:
 )
 def test_refused(text: str | bytes, code: int) -> None:
     """
-    What is no frame ends with 4000, a frame of the wrong shape with 4022, a foreign thread with 4003.
+    What is no frame ends with 4000, a frame of the wrong shape with 4022.
     """
     assert code == read(text)
 

@@ -398,7 +398,15 @@ class ManagerFactory:
         except BaseException:
             runtime.seat_lost(live, seat)
             raise
-        session = Session(core=core, transport=transport, live=live, manager=manager, home=runtime, handshake=handshake)
+        session = Session(
+            core=core,
+            transport=transport,
+            live=live,
+            manager=manager,
+            create_manager=self.create_manager,
+            home=runtime,
+            handshake=handshake,
+        )
         runtime.add_session(live, seat, session)
         return session
 

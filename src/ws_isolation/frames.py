@@ -178,12 +178,15 @@ class Message:
         id: The client's idempotency key, a UUID, or None.
         run_id: The run that it is about, or None. Whether that run is the
             user's own is for the handler to check.
+        thread_id: The thread that it is for, where the application set an
+            ``authorize_thread`` hook, and that allowed it; else None.
     """
 
     type: str
     data: Mapping[str, Any] = FrozenDict()
     id: str | None = None
     run_id: str | None = None
+    thread_id: str | None = None
 
 
 @final

@@ -191,11 +191,12 @@ class StreamManager(RunMixin):
         if type(event) not in _EVENT_TYPES:
             raise EventTypeError(type_name(type(event)))
         self._publisher.require_running("send()")
-        if not is_intact(self._context):
+        context = self._context
+        if not is_intact(context):
             caller = "send()"
             raise ContextIntegrityError(caller)
-        if self._context.is_expired(self._publisher.utc_now()) and not _closes(event):
-            raise ContextExpiredError(self._context.request_id)
+        if context.expires_at is not None and context.is_expired(self._publisher.utc_now()) and not _closes(event):
+            raise ContextExpiredError(context.request_id)
         delivery = await self._publisher.publish(self._identity, event)
         self._sent += 1
         return delivery

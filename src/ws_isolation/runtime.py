@@ -24,7 +24,7 @@ from .chain import Chain
 from .clockwork import Clockwork
 from .delivery import Delivery
 from .errors import ConcurrencyError, InvalidStateError
-from .events.envelope import format_time
+from .events.envelope import format_unix
 from .hooks import Span, guarded
 from .ids import new_fractions, new_incident_id, new_uuid7
 from .oplog import report
@@ -293,15 +293,17 @@ class Runtime:
         now = self.clock.monotonic()
         live = self.streams.open(identity, now)
         # Before the append, which may refuse the event: a stream that is new then must not stay for good.
-        self._look_at(live, now + self.settings.stream_seconds)
+        settings = self.settings
+        if now + settings.stream_seconds < live.due:
+            self._look_at(live, now + settings.stream_seconds)
         run_seq = live.lifecycle.check(event)
         draft = Draft(
             event=event,
             owner=identity,
             id=new_uuid7(),
-            time=format_time(self.utc_now()),
+            time=format_unix(self.clock.unix()),
             run_seq=run_seq,
-            event_bytes=self.settings.event_bytes,
+            event_bytes=settings.event_bytes,
         )
         envelope = await self.backplane.publish(identity, draft)
         live.lifecycle.apply(event)

@@ -29,14 +29,17 @@ from .errors import (
     ClosedError,
     ConcurrencyError,
     ContextExpiredError,
+    InvalidStateError,
     PeerError,
     TransportClosedError,
 )
 from .finishing import finish
 from .frames import ErrorFrame, Message
+from .ids import new_incident_id
 from .oplog import report
 from .run import CANCEL_PREFIX
-from .session_core import SessionCore, State
+from .seen import SeenIds
+from .session_core import DUPLICATE, SessionCore, State
 from .stepping import Parked, rest, step
 from .steps import (
     Abort,
@@ -71,6 +74,7 @@ if TYPE_CHECKING:
     from .hooks import Guard, Span
     from .manager import IsolatedManager
     from .observing import SpanName
+    from .settings import Settings
     from .stream import Gap
     from .streams import LiveStream
     from .typing import Clock, Transport
@@ -91,6 +95,11 @@ class Home(Protocol):
     @property
     def is_draining(self) -> bool:
         """Whether the factory is stopping."""
+        ...
+
+    @property
+    def settings(self) -> Settings:
+        """The bounds."""
         ...
 
     @property
@@ -144,6 +153,7 @@ class Session:
         "__weakref__",
         "_callbacks",
         "_core",
+        "_create_manager",
         "_done",
         "_ended",
         "_handler",
@@ -153,6 +163,7 @@ class Session:
         "_inbox_ready",
         "_io",
         "_live",
+        "_narrowed",
         "_parked",
         "_reading",
         "_reauthenticate",
@@ -173,6 +184,7 @@ class Session:
         transport: Transport,
         live: LiveStream,
         manager: IsolatedManager,
+        create_manager: Callable[[UserExecutionContext], IsolatedManager],
         home: Home,
         handshake: Handshake | None,
     ) -> None:
@@ -181,7 +193,10 @@ class Session:
         self._core = core
         self._transport = transport
         self._live = live
+        self._create_manager = create_manager
         self._home = home
+        self._narrowed: dict[int, IsolatedManager] = {}
+        """Of the messages in work that name a thread: the manager of each, by the message's address."""
         self._inbox: deque[Message] = deque()
         self._inbox_ready: asyncio.Future[None] | None = None
         self._reading = False
@@ -233,6 +248,15 @@ class Session:
         """Events that wait for this socket, and their bytes."""
         return self._core.waiting
 
+    @property
+    def acknowledged(self) -> int:
+        """
+        The last ``seq`` that the client says it has processed (``ws.ack``), 0 until then; for metrics only.
+
+        Never above what was written to this socket. A client need not send any.
+        """
+        return self._core.acknowledged
+
     def __aiter__(self) -> AsyncIterator[Message]:
         return self
 
@@ -244,8 +268,19 @@ class Session:
             StopAsyncIteration: The session has ended.
             ConcurrencyError: Another task is reading already.
 
+        A message with an ``id`` that was taken before, in this session or in
+        another of the user, is answered with ``ws.error`` and ``duplicate``, and not
+        returned; ``Settings.message_ids`` and ``message_id_seconds`` say for how long.
+
         Cancelling is safe: no message is lost.
         """
+        message = await self._take()
+        while message.id is not None and not self._seen().take(message.id, self._home.clock.monotonic()):
+            self.reject(message, DUPLICATE)
+            message = await self._take()
+        return message
+
+    async def _take(self) -> Message:
         if self._reading:
             msg = f"cannot read session {self.connection_id}: another task is already reading it"
             raise ConcurrencyError(msg)
@@ -296,12 +331,59 @@ class Session:
             path: For ``invalid_data``: the JSON path.
             problem: For ``invalid_data``: the broken constraint, never the value.
 
-        More than 20 in a minute end the session with 4022. Harmless when it has ended.
+        The client may send it again under the same ``id``. More than 20 in a minute
+        end the session with 4022. Harmless when it has ended.
         """
+        if slug != DUPLICATE:
+            self.forget(message)
         error = ErrorFrame(
             slug=slug, refused_type=message.type, causation_id=message.id or "", path=path, problem=problem
         )
         self._feed(Refused(error, self._home.clock.monotonic()))
+
+    def report_failure(self, message: Message, error: BaseException, /) -> str:
+        """
+        Answer a message whose handling failed with ``ws.error`` and ``handler_error``; the session stays open.
+
+        Args:
+            message: What the client sent.
+            error: What happened: for the operator's log, the client gets the incident id only.
+
+        Returns:
+            The incident id. More than 20 answers in a minute end the session, as in ``reject()``.
+        """
+        incident = new_incident_id()
+        self._log(logging.ERROR, f"the handler of {message.type} failed", error=error, incident_id=incident)
+        frame = ErrorFrame(
+            slug="handler_error", refused_type=message.type, causation_id=message.id or "", incident_id=incident
+        )
+        self._feed(Refused(frame, self._home.clock.monotonic()))
+        return incident
+
+    def forget(self, message: Message, /) -> None:
+        """Let the client send *message* again under the same ``id``; harmless where it has none."""
+        if message.id is not None and self._live.seen is not None:
+            self._live.seen.forget(message.id)
+
+    def manager_for(self, message: Message, /) -> IsolatedManager:
+        """
+        Return the manager of the thread that *message* names; this session's own where it names none.
+
+        Call it in the message's handler, before the first ``spawn()``; the manager is good for longer.
+
+        Raises:
+            InvalidStateError: The thread was not authorized for this message, or its handler has returned.
+        """
+        if message.thread_id is None:
+            return self.manager
+        narrowed = self._narrowed.get(id(message))
+        if narrowed is None:
+            msg = (
+                "cannot call manager_for(): no authorize_thread hook allowed the thread of this message, "
+                "or its handler has returned; call it in the handler and keep the manager"
+            )
+            raise InvalidStateError(msg)
+        return narrowed
 
     def close(self, code: CloseCode = closing.NORMAL, /, *, retry_after_ms: int | None = None) -> None:
         """
@@ -377,8 +459,9 @@ class Session:
         closes the session with 4200 during a drain and 4300 otherwise; then the
         cancellation goes on. Not for handlers.
         """
-        self.begin()
+        # Before the reader: what the handler says first, such as carry_threads(), holds for the first message.
         self._handler = asyncio.create_task(self._handle(handler), name=f"ws-handler-{self.connection_id}")
+        self.begin()
         try:
             await self._ended.wait()
         except asyncio.CancelledError as error:
@@ -386,6 +469,18 @@ class Session:
             raise
         finally:
             await self.leave()
+
+    def carry_threads(self) -> None:
+        """Let messages name a thread. For routers: whoever calls it must authorize each before it is handled."""
+        self._core.carry_threads()
+
+    def narrow(self, message: Message, thread_id: str, /) -> None:
+        """Give *message* a manager of its thread, until ``widen()``. For routers, once the thread is authorized."""
+        self._narrowed[id(message)] = self._create_manager(self.context.child(thread_id=thread_id))
+
+    def widen(self, message: Message, /) -> None:
+        """Take the manager of ``narrow()`` from this very message; harmless where there is none. For routers."""
+        self._narrowed.pop(id(message), None)
 
     def begin(self) -> None:
         """Start reader and writer. Not for handlers."""
@@ -593,6 +688,12 @@ class Session:
         self._inbox.append(message)
         _resolve(self._inbox_ready)
 
+    def _seen(self) -> SeenIds:
+        if self._live.seen is None:
+            settings = self._home.settings
+            self._live.seen = SeenIds(settings.message_ids, settings.message_id_seconds)
+        return self._live.seen
+
     def _abort(self) -> None:
         try:
             self._transport.abort()
@@ -681,7 +782,7 @@ class Session:
         msg = f"cannot call {call}: session {self.connection_id} has ended"
         raise ClosedError(msg)
 
-    def _log(self, level: int, what: str, *, error: BaseException | None = None) -> None:
+    def _log(self, level: int, what: str, *, error: BaseException | None = None, incident_id: str = "") -> None:
         report(
             level,
             what,
@@ -691,7 +792,7 @@ class Session:
             tenant_id=self.context.tenant_id,
             request_id=self.context.request_id,
             code=None if self.code is None else self.code.code,
-            incident_id=self._core.incident_id,
+            incident_id=incident_id or self._core.incident_id,
         )
 
 

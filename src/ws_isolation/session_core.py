@@ -30,6 +30,7 @@ from .context import is_intact
 from .errors import (
     BadFrameError,
     ContextIntegrityError,
+    ForbiddenError,
     InvalidStateError,
     IsolationError,
     OwnerMismatchError,
@@ -86,8 +87,10 @@ if TYPE_CHECKING:
     from .context import UserExecutionContext
     from .settings import Settings
 
-__all__ = ("SessionCore", "State")
+__all__ = ("DUPLICATE", "SessionCore", "State")
 
+DUPLICATE: Final = "duplicate"
+"""The slug of the answer to a message whose id was taken before."""
 _MINUTE: Final = 60.0
 _ERRORS_PER_MINUTE: Final = 20
 """Messages in a minute that are answered with ``ws.error``; one more is a schema violation."""
@@ -157,6 +160,7 @@ class SessionCore:
         "_shared_rate",
         "_skipped",
         "_thread_id",
+        "_threads",
         "_wire",
         "_write_due",
         "code",
@@ -208,6 +212,7 @@ class SessionCore:
         self._answered = 0
         self._parting = False
         self._ack_seq = 0
+        self._threads = False
         self._enforce_pongs = enforce_pongs
         self._retry_after_ms: int | None = None
         self._ping_due = now + settings.heartbeat_seconds
@@ -265,6 +270,15 @@ class SessionCore:
         """Envelopes that wait to be written, and their bytes."""
         return self._outbox.events, self._outbox.size
 
+    @property
+    def acknowledged(self) -> int:
+        """The last ``seq`` that the client says it has processed, 0 until then; never above what was written."""
+        return self._ack_seq
+
+    def carry_threads(self) -> None:
+        """Let messages name a thread: somebody decides about each."""
+        self._threads = True
+
     def _welcome(self, top: Cursor, expires_in: float | None) -> Welcome:
         settings = self._settings
         return Welcome(
@@ -321,7 +335,7 @@ class SessionCore:
         self._pong_due = None  # any frame is a sign of life
         try:
             inbound = self._wire.read(happened.text, self._settings.message_bytes)
-            if not self._answers_ping(inbound):
+            if not (self._answers_ping(inbound) or self._advances(inbound)):
                 self._take_token(now)
             return self._served(inbound, now)
         except IsolationError as error:
@@ -336,8 +350,18 @@ class SessionCore:
         self._answered = inbound.n
         return True
 
+    def _advances(self, inbound: Inbound | Unservable) -> bool:
+        """Take an ack that says something new, at no cost: there are as many as events that were written at most."""
+        if not isinstance(inbound, Ack) or not self._ack_seq < inbound.seq <= self._seq:
+            return False
+        self._ack_seq = inbound.seq
+        return True
+
     def _served(self, inbound: Inbound | Unservable, now: float) -> tuple[Effect, ...]:
         if isinstance(inbound, Message):
+            if inbound.thread_id is not None and not self._threads:
+                msg = "a message may not name a thread: the thread is part of the handshake"
+                raise ForbiddenError(msg)
             if self._inbox >= self._settings.inbox_messages:
                 msg = f"{self._inbox} messages wait for the handler"
                 raise RateLimitedError(msg)
@@ -347,8 +371,6 @@ class SessionCore:
             return self._refuse(inbound.error, now)
         if isinstance(inbound, Refresh):
             return self._refresh(inbound)
-        if isinstance(inbound, Ack):
-            self._ack_seq = inbound.seq
         return _NOTHING
 
     def _refresh(self, refresh: Refresh) -> tuple[Effect, ...]:
@@ -403,7 +425,7 @@ class SessionCore:
     def _refuse(self, error: ErrorFrame, now: float) -> tuple[Effect, ...]:
         if now - self._error_minute >= _MINUTE:
             self._error_minute, self._errors = now, 0
-        self._errors += 1
+        self._errors += error.slug != DUPLICATE  # to retry what may be lost is right, and has the rate's bound
         if self._errors > _ERRORS_PER_MINUTE:
             msg = f"more than {_ERRORS_PER_MINUTE} messages a minute could not be served"
             raise SchemaViolationError(msg)

@@ -32,6 +32,7 @@ _SECONDS: Final = {
     "stream_seconds": (1.0, 86_400.0),
     "window_seconds": (0.0, 86_400.0),
     "tip_seconds": (1.0, 3_600.0),
+    "message_id_seconds": (1.0, 86_400.0),
     "expiry_skew_seconds": (0.0, 300.0),
 }
 _COUNTS: Final = {
@@ -45,6 +46,7 @@ _COUNTS: Final = {
     "window_bytes": (0, 1_073_741_824),
     "replay_events": (0, 100_000),
     "streams_bytes": (0, 1_099_511_627_776),
+    "message_ids": (1, 100_000),
     "sessions_per_identity": (1, 100_000),
     "identity_message_burst": (1, 100_000),
     "revocations": (1, 10_000_000),
@@ -147,6 +149,10 @@ class Settings:
     """Messages per minute that all sessions of one identity may send together on average: three busy tabs."""
     identity_message_burst: int = 60
     """Messages that all sessions of one identity may send at once."""
+    message_ids: int = 512
+    """Ids of messages that are kept for each identity, to tell a retry: about 100 bytes each."""
+    message_id_seconds: float = 300.0
+    """Seconds that the id of a message is kept, 1 to 86,400; never longer than the identity's stream."""
     sessions_per_identity: int = 20
     """Sessions of one identity: 5 to 8 tabs are normal, and reconnects overlap."""
     session_limit: SessionLimit = "reject_new"

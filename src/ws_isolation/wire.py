@@ -16,7 +16,6 @@ import msgspec
 from .auth_frame import AUTH_BYTES, AuthFrame, auth_frame
 from .errors import (
     BadFrameError,
-    ForbiddenError,
     MessageTooBigError,
     SchemaViolationError,
     SettingsError,
@@ -43,7 +42,7 @@ _TYPE: Final = re.compile(r"[a-z][a-z0-9_]{0,63}")
 _ID: Final = re.compile(r"[\x21-\x7e]{1,255}")
 _UUID: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 _TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}")
-_MESSAGE_MEMBERS: Final = frozenset({"type", "data", "id", "run_id"})
+_MESSAGE_MEMBERS: Final = frozenset({"type", "data", "id", "run_id", "thread_id"})
 _SCHEME: Final = re.compile(r"[a-z][a-z0-9_.]{0,63}")
 _REFRESH_BYTES: Final = 4_096
 _MAX_SEQ: Final = 2**53 - 1
@@ -87,7 +86,6 @@ class Wire(Protocol):
             BadFrameError: No frame at all.
             SchemaViolationError: A frame of the wrong shape.
             MessageTooBigError: More than *limit* bytes.
-            ForbiddenError: It names a thread that it may not name.
         """
         ...
 
@@ -272,15 +270,13 @@ def _message(kind: str, members: dict[str, object]) -> Inbound | Unservable:
     if _TYPE.fullmatch(kind) is None:
         msg = "the type of a message is a-z, 0-9 and _, at most 64 characters"
         raise SchemaViolationError(msg)
-    if "thread_id" in members:
-        msg = "a message may not name a thread: the thread is part of the handshake"
-        raise ForbiddenError(msg)
     data = members.get("data")
     if data is not None and type(data) is not dict:
         msg = "data must be an object"
         raise SchemaViolationError(msg)
     message_id = _optional_text(members, "id", _UUID)
     run_id = _optional_text(members, "run_id", _ID)
+    thread_id = _optional_text(members, "thread_id", _ID)
     frozen = _frozen(cast("object", data) if data is not None else {})
     if unknown := members.keys() - _MESSAGE_MEMBERS:
         path = f"$.{bounded(min(unknown), 64)}"
@@ -292,7 +288,7 @@ def _message(kind: str, members: dict[str, object]) -> Inbound | Unservable:
             problem="unknown member",
         )
         return Unservable(error)
-    return Message(type=kind, data=frozen, id=message_id, run_id=run_id)
+    return Message(type=kind, data=frozen, id=message_id, run_id=run_id, thread_id=thread_id)
 
 
 def _optional_text(members: dict[str, object], name: str, pattern: re.Pattern[str]) -> str | None:
