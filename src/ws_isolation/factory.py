@@ -287,7 +287,7 @@ class ManagerFactory:
             The number of sessions that were told.
 
         Raises:
-            CancelledError: Called inside a run of this identity, which ends here. Everything was revoked.
+            asyncio.CancelledError: Called inside a run of this identity, which ends here. Everything was revoked.
             ConcurrencyError, InvalidStateError: It does not run in this loop. Nothing was revoked.
             InvalidStateError: ``Settings.revocations`` are there already. Its
                 sessions were ended, but it may come back.
