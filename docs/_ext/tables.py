@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable
 from types import UnionType
 from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin, get_type_hints
 
+import diagrams
 from examples import EVENTS, FRAMES
 from msgspec import UNSET, Meta, UnsetType
 
@@ -189,6 +190,20 @@ def transitions() -> str:
     return table(["input", "what happened", *(f"in {state.value}" for state in states)], rows)
 
 
+def session_states() -> str:
+    """
+    Return each change of a session's state, with the inputs that make it.
+    """
+    return table(["from", "to", "by"], diagrams.rows(diagrams.SESSION))
+
+
+def way_in_states() -> str:
+    """
+    Return each change on the way in by ``ws.auth``, with the inputs that make it.
+    """
+    return table(["from", "to", "by"], diagrams.rows(diagrams.WAY_IN))
+
+
 def effects() -> str:
     """
     Return what a session core asks its shell to do.
@@ -355,6 +370,8 @@ GENERATED: Final[dict[str, Callable[[], str]]] = {
         close_codes,
         settings_table,
         transitions,
+        session_states,
+        way_in_states,
         effects,
         event_table,
         event_reference,
