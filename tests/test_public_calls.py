@@ -45,7 +45,7 @@ def _parameters(called: Called) -> dict[str, set[str]]:
         }
         return {name: set(re.findall(r"\w+", str(written[name]))) for name in called.__struct_fields__}
     try:
-        parameters = inspect.signature(called).parameters
+        parameters = inspect.signature(cast("Called", called)).parameters
     except (TypeError, ValueError):
         return {}
     return {name: set(re.findall(r"\w+", str(one.annotation))) for name, one in parameters.items()}

@@ -8,6 +8,7 @@ import asyncio
 from typing import Any
 
 import pytest
+from starlette.requests import Request
 from starlette.responses import HTMLResponse
 from starlette.routing import Route
 
@@ -40,6 +41,10 @@ async def test_the_program_gets_in() -> None:
     assert ("ws.goodbye", 4001) == (refused["type"], refused["code"])
 
 
+def _empty(_request: Request) -> HTMLResponse:
+    return HTMLResponse("<p>")
+
+
 @pytest.mark.browser
 @pytest.mark.scenario("S53")
 @pytest.mark.requirement("WS-05")
@@ -51,7 +56,7 @@ async def test_the_script_gets_in() -> None:
     (script,) = [block.text for block in blocks(PAGE) if block.language == "javascript"]
     first = "async (token) => { " + script + "; return new Promise((done) => connect(token, done)); }"
     page = await _application()
-    page["app"].router.routes.append(Route("/", lambda _request: HTMLResponse("<p>")))
+    page["app"].router.routes.append(Route("/", _empty))
     async with running(page["app"]) as address, browser() as chromium:
         window = await chromium.new_page()
         await window.goto(f"http://{address}/")
