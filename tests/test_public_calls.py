@@ -10,6 +10,7 @@ import re
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, Final, TypeAlias, cast
 
+import msgspec
 import pytest
 
 import ws_isolation
@@ -37,8 +38,14 @@ def _members(holder: object) -> Iterator[tuple[str, Called]]:
 
 def _parameters(called: Called) -> dict[str, set[str]]:
     """Return the words of each parameter's annotation; nothing where Python knows no signature."""
+    if isinstance(called, type) and issubclass(called, msgspec.Struct):
+        # Their signature looks up the types, and some are imported for type checkers only.
+        written = {
+            name: text for kind in called.__mro__ for name, text in vars(kind).get("__annotations__", {}).items()
+        }
+        return {name: set(re.findall(r"\w+", str(written[name]))) for name in called.__struct_fields__}
     try:
-        parameters = inspect.signature(called).parameters
+        parameters = inspect.signature(cast("Called", called)).parameters
     except (TypeError, ValueError):
         return {}
     return {name: set(re.findall(r"\w+", str(one.annotation))) for name, one in parameters.items()}
@@ -154,7 +161,9 @@ SESSION: Final[dict[str, Use]] = {
     "close": lambda session: session.close(closing.NORMAL),
     "wait_closed": lambda session: session.wait_closed(),
 }
-GUARD: Final = frozenset({"begin", "due", "end_by", "leave", "missed", "offer", "serve"})
+GUARD: Final = frozenset(
+    {"begin", "drain", "due", "end_by", "leave", "missed", "offer", "refresh_by", "renew", "serve"},
+)
 """The guard's own, not for handlers; ``offer`` has the last hop's tests."""
 
 
