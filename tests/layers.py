@@ -20,7 +20,7 @@ PACKAGE: Final = Path(ws_isolation.__file__).parent
 
 LAYERS: Final[tuple[tuple[str, ...], ...]] = (
     # 0: words that everything else uses
-    ("_version", "errors", "closing", "typing", "ids", "frozen"),
+    ("_version", "errors", "closing", "typing", "ids", "frozen", "observing"),
     # 1: who, and how much
     ("identifiers", "duplicates", "context", "settings"),
     # 2: what is said
@@ -65,6 +65,7 @@ LAYERS: Final[tuple[tuple[str, ...], ...]] = (
     (
         "finishing",
         "oplog",
+        "hooks",
         "stopping",
         "parts",
         "texts",
@@ -85,8 +86,8 @@ LAYERS: Final[tuple[tuple[str, ...], ...]] = (
     ),
     # 7: frameworks, and other people's tests
     ("adapters.*", "testing.*"),
-    # 8: programs
-    ("demo.*", "cli"),
+    # 8: what is built on the hooks, and programs
+    ("observe.*", "demo.*", "cli"),
 )
 """
 The modules of each layer, from the bottom up, without the leading underscore of private ones.

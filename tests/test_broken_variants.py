@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any, Final, Protocol, TypeAlias, cast
 
 import attrs
+import msgspec
 import pytest
 
 from tests.cores import START, envelope_of, make_core, stream_of, text, types, written
@@ -190,7 +191,7 @@ class SendsAllTheSame(Around):
         """
         if isinstance(happened, Offered) and happened.envelope.owner.key != self.inner.identity.key:
             error = OwnerMismatchError(happened.envelope.id, self.inner.connection_id)
-            relabelled = attrs.evolve(happened.envelope, owner=self.inner.identity)
+            relabelled = msgspec.structs.replace(happened.envelope, owner=self.inner.identity)
             return (Report("foreign envelope", error, alarm=True), *self.inner.handle(Offered(relabelled)))
         return self.inner.handle(happened)
 

@@ -119,7 +119,7 @@ async def test_nothing_before_the_first_use() -> None:
 
     assert (tasks, threads, 0) == (asyncio.all_tasks(), threading.active_count(), armed(clock))
     assert (settings, clock, False) == (factory.settings, factory.clock, factory.is_draining)
-    assert (0, 0, 0, 0, 0, {}) == attrs.astuple(factory.stats())
+    assert (0, 0, 0, 0, 0, {}, 0) == attrs.astuple(factory.stats())
 
 
 CALLS: dict[str, Callable[[ManagerFactory], Any]] = {
@@ -263,7 +263,7 @@ async def test_stop() -> None:
         last = recorder.sent[-1]
         assert isinstance(last, events.AgentCancelled)
         assert "shutdown" == last.reason
-    assert (0, 0, 0, 0, 0, {4200: 2}) == attrs.astuple(bench.factory.stats())
+    assert (0, 0, 0, 0, 0, {4200: 2}, 0) == attrs.astuple(bench.factory.stats())
     assert (0, False) == (armed(clock), bench.factory.is_draining)
 
 
@@ -466,7 +466,7 @@ async def test_self_check() -> None:
     assert not ill.ok
     with pytest.raises(errors.SettingsError, match="attrs validators are switched off"):
         ill.raise_for_problems()
-    assert (0, (0, 0, 0, 0, 0, {})) == (armed(bench.clock), attrs.astuple(bench.factory.stats()))
+    assert (0, (0, 0, 0, 0, 0, {}, 0)) == (armed(bench.clock), attrs.astuple(bench.factory.stats()))
 
 
 def test_every_problem_is_named() -> None:
@@ -489,12 +489,12 @@ async def test_stats() -> None:
     bench.factory._runtime.count_foreign()
     bench.factory.count_close(503)
 
-    assert (3, 2, 1, 1, 1, {503: 1}) == attrs.astuple(bench.factory.stats())
+    assert (3, 2, 1, 1, 1, {503: 1}, 0) == attrs.astuple(bench.factory.stats())
     assert [False, True, True] == [bench.factory.has_room(make_context(user)) for user in ("alice", "bob", "carol")]
     one.transport.client_leaves()
     two.session.close()
     await two.over()
-    assert (1, 2, 1, 1, 1, {503: 1, 1000: 1}) == attrs.astuple(bench.factory.stats())
+    assert (1, 2, 1, 1, 1, {503: 1, 1000: 1}, 0) == attrs.astuple(bench.factory.stats())
     assert bench.factory.has_room(make_context())
     work.cancel()
     await settle()

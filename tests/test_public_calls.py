@@ -136,7 +136,7 @@ MANAGER: Final[dict[str, Use]] = {
     "send": lambda session: session.manager.send(note("canary")),
     "run": _run,
     "run_opened": lambda session: session.manager.run_opened(session.manager.run("x")),  # type: ignore[attr-defined]
-    "run_ended": lambda session: session.manager.run_ended(session.manager.run("x")),  # type: ignore[attr-defined]
+    "run_ended": lambda session: session.manager.run_ended(session.manager.run("x"), 0.0, "ok"),  # type: ignore[attr-defined]
     "stats": lambda session: session.manager.stats(),
     "watch_runs": lambda session: hasattr(session.manager, "watch_runs"),  # for managers around this one
 }

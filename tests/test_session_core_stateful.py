@@ -6,7 +6,6 @@ from __future__ import annotations
 
 from typing import Any, Final, cast
 
-import attrs
 import msgspec
 import pytest
 from hypothesis import Phase
@@ -316,7 +315,7 @@ class _Relabels(_Around):
         Give each envelope the session's own identity, which is what a missing owner check comes to.
         """
         if isinstance(happened, Offered):
-            happened = Offered(attrs.evolve(happened.envelope, owner=self.inner.identity))
+            happened = Offered(msgspec.structs.replace(happened.envelope, owner=self.inner.identity))
         return super().handle(happened)
 
 

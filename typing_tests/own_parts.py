@@ -12,6 +12,7 @@ from ws_isolation.delivery import ManagerStats
 from ws_isolation.events import Envelope, Event
 from ws_isolation.frames import Frame, Inbound, Message
 from ws_isolation.manager import RunMixin
+from ws_isolation.observe import LoggingObserver, Observer, Outcome, SpanName
 from ws_isolation.testing import FakeClock, RecordingTransport, check_manager
 from ws_isolation.typing import Clock, Timer, Transport
 from ws_isolation.wire import DefaultWire, PlainWire, Unservable, Wire
@@ -168,3 +169,28 @@ class Lines:
 
 
 WIRES: tuple[Wire, ...] = (Lines(), DefaultWire(), PlainWire(lambda envelope: envelope.text))
+
+
+class Counting(Observer):
+    """
+    An observer of one's own overrides what it needs.
+    """
+
+    sessions = 0
+
+    def session_opened(self) -> None:
+        """
+        Count.
+        """
+        self.sessions += 1
+
+    def span_ended(self, name: SpanName, seconds: float, outcome: Outcome, /) -> None:
+        """
+        Look at how it ended.
+        """
+        assert_type(outcome, Outcome)
+
+
+OBSERVERS: tuple[Observer, ...] = (Counting(), LoggingObserver(every_seconds=10))
+WATCHED = ManagerFactory(observer=Counting())
+assert_type(WATCHED.stats().hook_failures, int)

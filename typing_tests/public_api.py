@@ -33,13 +33,14 @@ from ws_isolation import (
 )
 from ws_isolation.adapters.starlette import lifespan, manager, serve
 from ws_isolation.after_commit import AfterCommit
+from ws_isolation.backplanes.memory import MemoryBackplane
 from ws_isolation.blocking import BlockingManager
 from ws_isolation.closing import CloseCode
 from ws_isolation.delivery import ManagerStats
 from ws_isolation.errors import ContextTypeError, IsolationError
 from ws_isolation.factory import FactoryStats
 from ws_isolation.parts import Tool
-from ws_isolation.testing import FakeClock, RecordingTransport, check_manager, make_context
+from ws_isolation.testing import FakeClock, RecordingTransport, check_backplane, check_manager, make_context
 from ws_isolation.texts import MessageText, Thought
 from ws_isolation.threads import Portal
 
@@ -239,6 +240,13 @@ async def own_tests() -> None:
     Proving a manager of one's own.
     """
     assert_type(await check_manager(factory.create_manager), None)
+
+
+async def proven_engine() -> None:
+    """
+    Proving an engine of one's own.
+    """
+    assert_type(await check_backplane(MemoryBackplane), None)
 
 
 def failures(error: IsolationError) -> None:

@@ -55,13 +55,19 @@ class Clockwork(Generic[_T]):
     Args:
         clock: Where time comes from.
         look: Called with an item and the time. It schedules the next look, if there is to be one.
+        lag: Called with the seconds that a timer came late; must not raise.
     """
 
-    __slots__ = ("_armed_for", "_clock", "_deadlines", "_look", "_timer")
+    __slots__ = ("_armed_for", "_clock", "_deadlines", "_expected", "_lag", "_look", "_timer")
 
-    def __init__(self, clock: Clock, look: Callable[[_T, float], None]) -> None:
+    def __init__(
+        self, clock: Clock, look: Callable[[_T, float], None], lag: Callable[[float], None] | None = None
+    ) -> None:
         self._clock = clock
         self._look = look
+        self._lag = lag
+        self._expected = 0.0
+        """When the timer can come at the earliest: what was due in the past does not make it late."""
         self._deadlines: Deadlines[_T] = Deadlines()
         self._timer: Timer | None = None
         self._armed_for = _NEVER
@@ -83,10 +89,15 @@ class Clockwork(Generic[_T]):
         if self._timer is not None:
             self._timer.cancel()
         self._armed_for = when
+        if self._lag is not None:
+            self._expected = max(when, self._clock.monotonic())
         self._timer = self._clock.call_at(when, self._tick)
 
     def _tick(self) -> None:
-        now = self._clock.monotonic() + _EARLY
+        now = self._clock.monotonic()
+        if self._lag is not None:
+            self._lag(max(0.0, now - self._expected))
+        now += _EARLY
         self._timer, self._armed_for = None, _NEVER
         for item in self._deadlines.due(now):
             try:

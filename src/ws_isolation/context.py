@@ -16,8 +16,6 @@ Rule 3: nothing about a context is looked up, guessed or cached.
 from __future__ import annotations
 
 import difflib
-import hashlib
-import hmac
 import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -109,7 +107,7 @@ class UserExecutionContext:
     """How many times ``child()`` was applied to get here."""
     _policy: IdPolicy
     _claims: FrozenDict
-    _fingerprint: bytes = attrs.field(alias=_EVOLVED)
+    _fingerprint: tuple[object, ...] = attrs.field(alias=_EVOLVED)
 
     def __init__(
         self,
@@ -295,34 +293,7 @@ def _fill(context: UserExecutionContext, *values: object) -> None:
     for name, value in zip(_FIELDS, values, strict=True):
         object.__setattr__(context, name, value)
     # The fingerprint goes last: an object that was left half made has none and is refused everywhere.
-    object.__setattr__(context, _FINGERPRINT, _fingerprint_of(context))
-
-
-def _fingerprint_of(context: UserExecutionContext) -> bytes:
-    """
-    Hash everything that the context says, its address and its class's address.
-
-    The address is what tells copied slots from made ones. Expiry, policy and
-    frozen claims count by address as well: the context keeps them alive and
-    they cannot change. ``repr`` of a tuple of ints and exact strs is injective.
-    No key: it would add nothing against defects, and the lower layers have no
-    randomness. 2 µs; see SECURITY.md for what it is not.
-    """
-    parts = (
-        id(context),
-        id(type(context)),
-        id(context.expires_at),
-        id(context._claims),  # noqa: SLF001  # this module's own class
-        id(context._policy),  # noqa: SLF001
-        context.depth,
-        context.user_id,
-        context.tenant_id,
-        context.thread_id,
-        context.run_id,
-        context.request_id,
-        context.parent_request_id,
-    )
-    return hashlib.blake2b(repr(parts).encode(), digest_size=16, person=b"ws_isol.context").digest()
+    object.__setattr__(context, _FINGERPRINT, (id(context), type(context), *values))
 
 
 def is_intact(context: UserExecutionContext, /) -> bool:
@@ -335,8 +306,26 @@ def is_intact(context: UserExecutionContext, /) -> bool:
     Returns:
         False for whatever was made or edited another way; never raises.
     """
+    # The fingerprint: the object's address, which tells copied slots from made ones, its class, and what the
+    # constructor put into each slot. They are compared by identity: no == of an intruder is asked, and what
+    # stands in the slots cannot change. See SECURITY.md for what this is not.
     try:
-        return hmac.compare_digest(context._fingerprint, _fingerprint_of(context))  # noqa: SLF001
+        made = context._fingerprint  # noqa: SLF001  # this module's own class
+        address, kind, user, tenant, thread, run, request, expiry, parent, depth, policy, claims = made
+        return (
+            id(context) == address
+            and kind is type(context)
+            and context.user_id is user
+            and context.tenant_id is tenant
+            and context.thread_id is thread
+            and context.run_id is run
+            and context.request_id is request
+            and context.expires_at is expiry
+            and context.parent_request_id is parent
+            and context.depth is depth
+            and context._policy is policy  # noqa: SLF001  # this module's own class
+            and context._claims is claims  # noqa: SLF001
+        )
     except Exception:  # noqa: BLE001  # missing or foreign slots: that is the answer
         return False
 

@@ -44,6 +44,8 @@ if TYPE_CHECKING:
     from .backplanes.base import Backplane
     from .entrance import Entrance
     from .handshake import Handshake
+    from .hooks import Span
+    from .observing import Observer, SpanName
     from .stream import Start
     from .typing import Clock, Transport
 
@@ -98,6 +100,7 @@ class FactoryStats:
         pending: Handshakes that are not authenticated yet.
         foreign: Envelopes that the last hop held back; anything but 0 is a defect.
         closes: Ended handshakes and sessions by close code or HTTP status.
+        hook_failures: Calls in which the observer raised.
     """
 
     sessions: int
@@ -106,6 +109,7 @@ class FactoryStats:
     pending: int
     foreign: int
     closes: dict[int, int]
+    hook_failures: int = 0
 
 
 @final
@@ -122,9 +126,10 @@ class ManagerFactory:
         manager: Makes a manager of the application's own around the shipped one.
         clock: Where time comes from; the process's clocks where None.
         backplane: What carries the streams; the factory's own memory where None.
+        observer: Who is told of what happens, for metrics and logs; nobody where None.
 
     Raises:
-        SettingsError: An argument is of the wrong type.
+        SettingsError: An argument is of the wrong type, or the observer lacks hooks.
     """
 
     __slots__ = ("__weakref__", "_runtime", "_warned_plain", "_wrapper")
@@ -136,6 +141,7 @@ class ManagerFactory:
         manager: ManagerWrapper | None = None,
         clock: Clock | None = None,
         backplane: Backplane | None = None,
+        observer: Observer | None = None,
     ) -> None:
         if settings is not None and type(settings) is not Settings:
             raise SettingsError(f"settings must be a Settings, not {type_name(type(settings))}")
@@ -143,7 +149,7 @@ class ManagerFactory:
             raise SettingsError(f"manager must be callable with the shipped manager, not {type_name(type(manager))}")
         self._wrapper = manager
         bounds = Settings() if settings is None else settings
-        self._runtime = Runtime(bounds, SystemClock() if clock is None else clock, backplane)
+        self._runtime = Runtime(bounds, SystemClock() if clock is None else clock, backplane, observer)
         self._warned_plain = False
 
     @property
@@ -214,6 +220,7 @@ class ManagerFactory:
             pending=runtime.pending,
             foreign=runtime.foreign,
             closes=dict(runtime.closes),
+            hook_failures=0 if runtime.observer is None else runtime.observer.failures,
         )
 
     async def __aenter__(self) -> Self:
@@ -436,8 +443,12 @@ class ManagerFactory:
         self._runtime.entering.pop(entrance, None)
 
     def count_close(self, code: int, /) -> None:
-        """Count a refused handshake or an ended session by its code."""
-        self._runtime.count_close(code)
+        """Count a refused handshake by its code or status."""
+        self._runtime.count_refusal(code)
+
+    def span(self, name: SpanName, /) -> Span:
+        """Return a stopwatch for a block; the observer is told when it ends, and how."""
+        return self._runtime.span(name)
 
     def warn_plain(self) -> None:
         """Warn, once, that sockets come unencrypted from other machines."""

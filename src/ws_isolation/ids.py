@@ -15,6 +15,8 @@ from datetime import UTC, datetime
 __all__ = ("new_epoch", "new_fractions", "new_incident_id", "new_uuid7", "utc_now")
 
 _ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+_VARIANT = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789abcdef"}
+"""The variant's two bits are 10, so its digit is 8, 9, a or b."""
 
 
 def new_uuid7() -> str:
@@ -24,10 +26,8 @@ def new_uuid7() -> str:
     48 bits of Unix milliseconds, 74 random bits (RFC 9562 §5.7). It never says
     an order: ``seq`` does.
     """
-    text = f"{time.time_ns() // 1_000_000:012x}{os.urandom(10).hex()}"
-    # The variant's two bits are 10, so its digit is 8, 9, a or b.
-    variant = "89ab"[int(text[16], 16) & 3]
-    return f"{text[:8]}-{text[8:12]}-7{text[13:16]}-{variant}{text[17:20]}-{text[20:32]}"
+    text = ((time.time_ns() // 1_000_000).to_bytes(6, "big") + os.urandom(10)).hex()
+    return f"{text[:8]}-{text[8:12]}-7{text[13:16]}-{_VARIANT[text[16]]}{text[17:20]}-{text[20:]}"
 
 
 def new_incident_id() -> str:

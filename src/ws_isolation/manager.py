@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from .keys import Identity
+    from .observing import Outcome
 
 __all__ = ("IsolatedManager", "RunMixin", "StreamManager")
 
@@ -154,7 +155,7 @@ class Publisher(Protocol):
         """Note an open run of the identity."""
         ...
 
-    def run_ended(self, identity: Identity, run: Run, /) -> None:
+    def run_ended(self, identity: Identity, run: Run, seconds: float, outcome: Outcome, /) -> None:
         """Forget a run of the identity."""
         ...
 
@@ -190,11 +191,12 @@ class StreamManager(RunMixin):
         if type(event) not in _EVENT_TYPES:
             raise EventTypeError(type_name(type(event)))
         self._publisher.require_running("send()")
-        if not is_intact(self._context):
+        context = self._context
+        if not is_intact(context):
             caller = "send()"
             raise ContextIntegrityError(caller)
-        if self._context.is_expired(self._publisher.utc_now()) and not _closes(event):
-            raise ContextExpiredError(self._context.request_id)
+        if context.expires_at is not None and context.is_expired(self._publisher.utc_now()) and not _closes(event):
+            raise ContextExpiredError(context.request_id)
         delivery = await self._publisher.publish(self._identity, event)
         self._sent += 1
         return delivery
@@ -230,9 +232,9 @@ class StreamManager(RunMixin):
         """Let a client's ``stop`` find the run."""
         self._publisher.run_opened(self._identity, run)
 
-    def run_ended(self, run: Run, /) -> None:
+    def run_ended(self, run: Run, seconds: float, outcome: Outcome, /) -> None:
         """Forget the run."""
-        self._publisher.run_ended(self._identity, run)
+        self._publisher.run_ended(self._identity, run, seconds, outcome)
 
 
 _TURN: Final = 8

@@ -38,6 +38,7 @@ from .events import (
     Usage,
     to_json,
 )
+from .events.declaration import variant
 from .finishing import finish
 from .frozen import FrozenJson
 from .ids import new_uuid7
@@ -51,6 +52,8 @@ if TYPE_CHECKING:
 
     from .context import UserExecutionContext
     from .delivery import Delivery
+    from .events import Visibility
+    from .observing import Outcome
 
 __all__ = ("CANCEL_PREFIX", "Run", "RunWatch", "Sender")
 
@@ -58,6 +61,7 @@ _RunState: TypeAlias = Literal["new", "open", "ended"]
 _REASON: Final = re.compile(r"[a-z][a-z0-9_.]{0,63}")
 """What ``agent_cancelled`` can carry."""
 _ENDS: Final = (AgentCompleted, AgentError, AgentCancelled)
+_OUTCOMES: Final[dict[type[Event], Outcome]] = {AgentCompleted: "ok", AgentCancelled: "cancelled"}
 
 
 class Sender(Protocol):
@@ -80,8 +84,8 @@ class RunWatch(Protocol):
         """Note that ``agent_started`` was sent."""
         ...
 
-    def run_ended(self, run: Run, /) -> None:
-        """Note that the run's end was sent or could not be sent."""
+    def run_ended(self, run: Run, seconds: float, outcome: Outcome, /) -> None:
+        """Note that the run's end was sent or could not be sent, how long it took and what end it was."""
         ...
 
 
@@ -110,6 +114,7 @@ class Run:
         "_started_at",
         "_state",
         "_stopping",
+        "_thought",
         "_tool_count",
         "_tool_errors",
         "_watch",
@@ -150,6 +155,8 @@ class Run:
         self._order = asyncio.Lock()
         """Held while an event of the run is sent, and while everything is closed for its end."""
         self._stopping = Stopping()
+        self._thought: AgentThinking | None = None
+        """What whole thoughts of this run have in common, checked once; None before the first."""
         self._started_at = 0.0
         self._parts: dict[Part, None] = {}
         self._children: dict[Run, None] = {}
@@ -248,7 +255,7 @@ class Run:
             except Exception as failure:  # noqa: BLE001  # a manager may raise anything; the block's own error counts
                 report(logging.ERROR, "the end of a run could not be sent", error=failure, run_id=self.id)
             finally:
-                self._forget()
+                self._forget(event)
 
     async def _end(self, event: Event, call: str) -> Delivery:
         async with self._order:
@@ -267,19 +274,20 @@ class Run:
                     raise
                 report(logging.ERROR, "a part of a run could not be closed", error=failure, run_id=self.id)
         delivery = await self._sender.send(event)
-        self._forget()
+        self._forget(event)
         return delivery
 
     async def _end_with_parent(self) -> None:
         await self._end_anyhow(self._cancelled("parent_ended", synthetic=True))
 
-    def _forget(self) -> None:
+    def _forget(self, end: Event) -> None:
         if self._state == "open":
             self._state = "ended"
             if self._parent is not None:
                 self._parent._children.pop(self, None)  # noqa: SLF001
             if self._watch is not None:
-                self._watch.run_ended(self)
+                seconds = time.perf_counter() - self._started_at
+                self._watch.run_ended(self, seconds, _OUTCOMES.get(type(end), "failed"))
 
     def stop(self, reason: str = "user", /) -> None:
         """
@@ -318,9 +326,15 @@ class Run:
             raise InvalidStateError(msg)
 
     async def _send(self, event: Event, call: str) -> Delivery:
-        async with self._order:
-            self._require_open(call)
+        order = self._order
+        # By hand: with each event, and half as long as "async with" takes.
+        await order.acquire()
+        try:
+            if self._state != "open":
+                self._require_open(call)
             return await self._send_now(event)
+        finally:
+            order.release()
 
     async def _send_now(self, event: Event) -> Delivery:
         delivery = await self._sender.send(event)
@@ -337,18 +351,29 @@ class Run:
             text: At most 16 KiB; more is cut and marked.
             visibility: ``debug`` for what only developers should see.
         """
-        self._require_open("thinking()")
+        if self._state != "open":
+            self._require_open("thinking()")
         short, was_cut = cut(text, PIECE_BYTES)
-        event = AgentThinking(
+        if visibility == "user" and not was_cut:
+            if self._thought is None:
+                self._thought = self._whole_thought("")
+            event = variant(self._thought, "thought_id", new_uuid7(), "text", short)
+        else:
+            event = self._whole_thought(short, UNSET if visibility == "user" else visibility, truncated=was_cut)
+        return await self._send(event, "thinking()")
+
+    def _whole_thought(
+        self, text: str, visibility: Visibility | UnsetType = UNSET, *, truncated: bool = False
+    ) -> AgentThinking:
+        return AgentThinking(
             run_id=self.id,
             thread_id=self.thread_id,
             thought_id=new_uuid7(),
             mode="summary",
-            text=short,
-            truncated=True if was_cut else UNSET,
-            visibility=UNSET if visibility == "user" else visibility,
+            text=text,
+            truncated=True if truncated else UNSET,
+            visibility=visibility,
         )
-        return await self._send(event, "thinking()")
 
     def thought(self) -> Thought:
         """Return a thought to be written in pieces: ``async with run.thought() as t: await t.write(...)``."""

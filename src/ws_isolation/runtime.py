@@ -24,7 +24,8 @@ from .chain import Chain
 from .clockwork import Clockwork
 from .delivery import Delivery
 from .errors import ConcurrencyError, InvalidStateError
-from .events.envelope import format_time
+from .events.envelope import format_unix
+from .hooks import Span, guarded
 from .ids import new_fractions, new_incident_id, new_uuid7
 from .oplog import report
 from .revocations import MemoryRevocations, Revocations
@@ -38,7 +39,9 @@ if TYPE_CHECKING:
     from .backplanes.base import Backplane
     from .entrance import Entrance
     from .events import Event
+    from .hooks import Guard
     from .keys import Identity
+    from .observing import Observer, Outcome, SpanName
     from .run import Run
     from .settings import Settings
     from .stream import Start
@@ -58,10 +61,15 @@ class Runtime:
         settings: The factory's bounds.
         clock: Where time comes from.
         backplane: What carries the streams; one in memory, of this factory alone, where None.
+        observer: Whom to tell, if anybody.
+
+    Raises:
+        SettingsError: The observer lacks hooks.
 
     Attributes:
         backplane: What carries the streams.
         is_draining: Whether it is stopping.
+        observer: The guard around the observer; None, and nothing is called, where there is none.
         streams: Of all identities.
         sessions: Open ones, in the order in which they came.
         entering: Accepted sockets that still have to say who they are.
@@ -83,6 +91,7 @@ class Runtime:
         "entering",
         "foreign",
         "is_draining",
+        "observer",
         "pending",
         "revocations",
         "sessions",
@@ -90,7 +99,10 @@ class Runtime:
         "streams",
     )
 
-    def __init__(self, settings: Settings, clock: Clock, backplane: Backplane | None = None) -> None:
+    def __init__(
+        self, settings: Settings, clock: Clock, backplane: Backplane | None = None, observer: Observer | None = None
+    ) -> None:
+        self.observer: Guard | None = guarded(observer)
         self.settings: Settings = settings
         self.clock: Clock = clock
         self._given = backplane
@@ -112,7 +124,9 @@ class Runtime:
         self.sessions: dict[Session, None] = {}
         self.entering: dict[Entrance, None] = {}
         self.is_draining: bool = False
-        self._clockwork: Clockwork[Session | LiveStream] = Clockwork(self.clock, self._look)
+        self._clockwork: Clockwork[Session | LiveStream] = Clockwork(
+            self.clock, self._look, None if self.observer is None else self.observer.loop_lag
+        )
 
     @property
     def grace_seconds(self) -> float:
@@ -195,6 +209,7 @@ class Runtime:
             return
         self.require_running("drain()")
         settings, sessions = self.settings, tuple(self.sessions)
+        observer = None if self.is_draining else self.observer  # a drain that several wait for is told once
         if not self.is_draining:
             self.is_draining = True
             now = self.clock.monotonic()
@@ -205,7 +220,8 @@ class Runtime:
             for entrance in self.entering:
                 entrance.close(closing.DRAIN)
         leaving: tuple[Session | Entrance, ...] = (*sessions, *self.entering)
-        await self._within(settings.drain_seconds, [one.wait_closed() for one in leaving])
+        with Span(observer, self.clock, "drain") as span:
+            span.is_ok = await self._within(settings.drain_seconds, [one.wait_closed() for one in leaving])
 
     def revoke(self, identity: Identity, until: float | None) -> int:
         """Same as ``ManagerFactory.revoke()`` of an identity."""
@@ -243,10 +259,10 @@ class Runtime:
         for session in sessions[: len(sessions) - self.settings.sessions_per_identity + 1]:
             session.close(closing.REPLACED)
 
-    async def _within(self, seconds: float, all_of: Iterable[Coroutine[Any, Any, Any] | asyncio.Task[Any]]) -> None:
+    async def _within(self, seconds: float, all_of: Iterable[Coroutine[Any, Any, Any] | asyncio.Task[Any]]) -> bool:
         tasks = [asyncio.ensure_future(one) for one in all_of]
         if not tasks:
-            return
+            return True
         over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
         def time_is_up() -> None:
@@ -264,6 +280,7 @@ class Runtime:
             everything.cancel()
         if left:
             report(logging.ERROR, "the stop left something open", count=left)
+        return not left
 
     # What managers ask for.
 
@@ -276,21 +293,25 @@ class Runtime:
         now = self.clock.monotonic()
         live = self.streams.open(identity, now)
         # Before the append, which may refuse the event: a stream that is new then must not stay for good.
-        self._look_at(live, now + self.settings.stream_seconds)
+        settings = self.settings
+        if now + settings.stream_seconds < live.due:
+            self._look_at(live, now + settings.stream_seconds)
         run_seq = live.lifecycle.check(event)
         draft = Draft(
             event=event,
             owner=identity,
             id=new_uuid7(),
-            time=format_time(self.utc_now()),
+            time=format_unix(self.clock.unix()),
             run_seq=run_seq,
-            event_bytes=self.settings.event_bytes,
+            event_bytes=settings.event_bytes,
         )
         envelope = await self.backplane.publish(identity, draft)
         live.lifecycle.apply(event)
         live.touched = now
         if live.last is not envelope and live.chain is not None:
             live.arrived(envelope)  # an engine that announces it later: then it is a repetition
+        if self.observer is not None:
+            self.observer.event_published(event.type, durable=event.durable)
         queued, refused = live.counts if live.last is envelope else (0, 0)
         return Delivery(envelope.id, envelope.seq, queued, refused)
 
@@ -298,8 +319,10 @@ class Runtime:
         """Note an open run of the identity, for a client's ``stop``."""
         self.streams.open(identity, self.clock.monotonic()).runs[run.id] = run
 
-    def run_ended(self, identity: Identity, run: Run, /) -> None:
+    def run_ended(self, identity: Identity, run: Run, seconds: float, outcome: Outcome, /) -> None:
         """Forget a run of the identity: this very run, not another of the same id."""
+        if self.observer is not None:
+            self.observer.span_ended("run", seconds, outcome)
         live = self.streams.find(identity)
         if live is not None and live.runs.get(run.id) is run:
             del live.runs[run.id]
@@ -324,8 +347,17 @@ class Runtime:
         page = await self.backplane.read(live.identity, start)
         if page.top.epoch != chain.cursor.epoch or page.top.seq < chain.cursor.seq:
             live.read_again()  # the engine fell back to older data: the others must hear of it as well
-            return chain.cursor, Gap("divergence", chain.cursor)
-        return page.top, answer(start, page, replay=self.settings.replay_events)
+            return chain.cursor, self._noted(Gap("divergence", chain.cursor))
+        return page.top, self._noted(answer(start, page, replay=self.settings.replay_events))
+
+    def _noted(self, result: Resumed | Gap | None, sessions: int = 1) -> Resumed | Gap | None:
+        """Tell the observer what clients that were away get, and return it."""
+        if self.observer is not None and result is not None:
+            if isinstance(result, Gap):
+                self.observer.gap(result.reason, sessions)
+            else:
+                self.observer.replayed(len(result.replay))
+        return result
 
     async def _follow(self, live: LiveStream) -> Chain:
         """Put this node on the identity's stream."""
@@ -342,8 +374,11 @@ class Runtime:
         """Put a session in its seat on its identity's stream."""
         live.replace(seat, session)
         self.sessions[session] = None
+        if self.observer is not None:
+            self.observer.session_opened()
         if seat.gap is not None:
             session.missed(seat.gap)
+            self._noted(seat.gap)
         for envelope in seat.kept:
             session.offer(envelope)
         if live.tip_due == float("inf"):
@@ -361,8 +396,11 @@ class Runtime:
         now = self.clock.monotonic()
         self.sessions.pop(session, None)
         live.unsubscribe(session, now)
-        if session.code is not None:
-            self.count_close(session.code.code)
+        code = None if session.code is None else session.code.code
+        if code is not None:
+            self._count_close(code)
+        if self.observer is not None:
+            self.observer.session_closed(code)
         if not live.sessions:
             self._look_at(live, now + min(self.settings.stream_seconds, self.settings.detached_seconds))
 
@@ -387,13 +425,24 @@ class Runtime:
         """Look at *session* at *when* at the latest."""
         self._clockwork.schedule(when, session)
 
-    def count_close(self, code: int, /) -> None:
-        """Count a refused handshake or an ended session by its code."""
+    def count_refusal(self, code: int, /) -> None:
+        """Count a refused handshake by its code or status."""
+        self._count_close(code)
+        if self.observer is not None:
+            self.observer.handshake_refused(code)
+
+    def _count_close(self, code: int) -> None:
         self.closes[code] = self.closes.get(code, 0) + 1
 
     def count_foreign(self) -> None:
         """Count an envelope that the last hop held back."""
         self.foreign += 1
+        if self.observer is not None:
+            self.observer.foreign()
+
+    def span(self, name: SpanName, /) -> Span:
+        """Return a stopwatch for a block; the observer is told when it ends, and how."""
+        return Span(self.observer, self.clock, name)
 
     # What is due.
 
@@ -455,3 +504,5 @@ class Runtime:
             gap = live.caught_up(page, self.settings.replay_events)
             if gap is not None:
                 report(logging.WARNING, f"gap: {gap.reason}", count=len(live.sessions))
+                # Those that are on their way in are told, and counted, when they have come.
+                self._noted(gap, sum(not isinstance(one, Seat) for one in live.sessions))

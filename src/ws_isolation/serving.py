@@ -116,18 +116,19 @@ async def identify(
         TimeoutError: It took longer than ``Settings.auth_seconds``.
         Exception: Whatever else it raised.
     """
-    async with asyncio.timeout(factory.settings.auth_seconds):
-        context = await authenticate(handshake)
-    if context is None:
-        detail = "authenticate() returned None"
-        raise UnauthenticatedError(detail)
-    genuine = require_context(context, caller=caller)
-    if genuine.is_expired(factory.utc_now()):
-        detail = "authenticate() returned an expired context"
-        raise ExpiredError(detail)
-    if factory.bars(genuine):
-        detail = "the identity is revoked"
-        raise RevokedError(detail)
+    with factory.span("authenticate"):
+        async with asyncio.timeout(factory.settings.auth_seconds):
+            context = await authenticate(handshake)
+        if context is None:
+            detail = "authenticate() returned None"
+            raise UnauthenticatedError(detail)
+        genuine = require_context(context, caller=caller)
+        if genuine.is_expired(factory.utc_now()):
+            detail = "authenticate() returned an expired context"
+            raise ExpiredError(detail)
+        if factory.bars(genuine):
+            detail = "the identity is revoked"
+            raise RevokedError(detail)
     return genuine
 
 

@@ -16,10 +16,10 @@ every task has an owner that awaits it.
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import logging
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextvars import Context, copy_context
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeAlias, TypeVar, assert_never, final
 
 from . import closing
@@ -71,7 +71,9 @@ if TYPE_CHECKING:
     from .context import UserExecutionContext
     from .events.envelope import Envelope
     from .handshake import Credential, Handshake
+    from .hooks import Guard, Span
     from .manager import IsolatedManager
+    from .observing import SpanName
     from .settings import Settings
     from .stream import Gap
     from .streams import LiveStream
@@ -121,6 +123,15 @@ class Home(Protocol):
 
     def count_foreign(self) -> None:
         """Count an envelope that the last hop held back."""
+        ...
+
+    @property
+    def observer(self) -> Guard | None:
+        """Who is told of what happens; None where nobody is. Calling it is safe."""
+        ...
+
+    def span(self, name: SpanName, /) -> Span:
+        """Return a stopwatch for a block."""
         ...
 
 
@@ -198,7 +209,7 @@ class Session:
         """Whether the writer waits for something to write, so that others may write in its place."""
         self._parked: Parked | None = None
         """A write that was begun in the writer's place and has to wait; the writer goes on with it."""
-        self._writes_in = contextvars.Context()
+        self._writes_in = Context()
         self._callbacks: list[Callable[[], Awaitable[None] | None]] = []
         self._scheduled = float("inf")
         self._ended = asyncio.Event()
@@ -422,8 +433,11 @@ class Session:
 
     def offer(self, envelope: Envelope, /) -> bool:
         """Queue an envelope of the stream without waiting; False where it cannot be taken. Not for handlers."""
-        was_open = self.is_open
+        was_open, joined = self.is_open, self._core.joined
         self._feed(Offered(envelope))
+        observer = self._home.observer
+        if observer is not None and self._core.joined != joined:
+            observer.coalesced(envelope.event.type)
         return was_open and self.is_open
 
     def missed(self, gap: Gap, /) -> None:
@@ -475,7 +489,7 @@ class Session:
 
     def begin(self) -> None:
         """Start reader and writer. Not for handlers."""
-        self._writes_in = contextvars.copy_context()
+        self._writes_in = copy_context()
         writer = self._write_all()
         self._io = (
             asyncio.create_task(writer, name=f"ws-writer-{self.connection_id}", context=self._writes_in),
@@ -509,7 +523,8 @@ class Session:
 
     async def _handle(self, handler: Handler | None) -> None:
         try:
-            await (_listen(self) if handler is None else handler(self))
+            with self._home.span("handler"):
+                await (_listen(self) if handler is None else handler(self))
         except BaseException as error:  # the guard owns every exit path (P2)
             self.end_by(error)
             if isinstance(error, asyncio.CancelledError | KeyboardInterrupt | SystemExit):
@@ -595,12 +610,17 @@ class Session:
         _resolve(self._wake)
 
     async def _sent(self, sending: Awaitable[None]) -> None:
+        observer, clock = self._home.observer, self._home.clock
+        begun = 0.0 if observer is None else clock.monotonic()
         try:
             await sending
         except TransportClosedError as error:
             self._peer_gone(error)
         except Exception as error:  # noqa: BLE001  # an adapter may raise anything
             self._write_failed(error)
+        else:
+            if observer is not None:
+                observer.write_time(clock.monotonic() - begun)
 
     def _write_failed(self, error: Exception) -> None:
         self._log(logging.ERROR, "the transport's send() failed", error=error)

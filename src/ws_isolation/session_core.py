@@ -261,6 +261,11 @@ class SessionCore:
         return self.state is not State.CLOSING and self.state is not State.CLOSED
 
     @property
+    def joined(self) -> int:
+        """Pieces of text that were joined to one before them, because the client is slow."""
+        return self._outbox.joined
+
+    @property
     def waiting(self) -> tuple[int, int]:
         """Envelopes that wait to be written, and their bytes."""
         return self._outbox.events, self._outbox.size

@@ -15,9 +15,9 @@ gone on with by ``rest`` or ended by ``Parked.drop``; a ``finally`` inside runs.
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import types
 from collections.abc import Coroutine, Generator
+from contextvars import Context
 from typing import Any, final
 
 __all__ = ("Parked", "rest", "step")
@@ -38,9 +38,7 @@ class Parked:
         self.coroutine.close()
 
 
-def step(
-    coroutine: Coroutine[Any, Any, None], task: asyncio.Task[Any], context: contextvars.Context, /
-) -> Parked | None:
+def step(coroutine: Coroutine[Any, Any, None], task: asyncio.Task[Any], context: Context, /) -> Parked | None:
     """
     Take the first step of *coroutine* as *task*; return what is left, None where it is over.
 

@@ -247,7 +247,8 @@ class Streams:
     __slots__ = ("_by_identity", "_reader")
 
     def __init__(self, reader: Reader) -> None:
-        self._by_identity: dict[Identity, LiveStream] = {}
+        self._by_identity: dict[str, LiveStream] = {}
+        """By the identity's key, which is injective and hashed once."""
         self._reader = reader
 
     def __len__(self) -> int:
@@ -256,19 +257,19 @@ class Streams:
 
     def open(self, identity: Identity, now: float, /) -> LiveStream:
         """Return the identity's stream, a new one where there is none."""
-        live = self._by_identity.get(identity)
+        live = self._by_identity.get(identity.key)
         if live is None:
-            live = self._by_identity[identity] = LiveStream(identity, now, self._reader)
+            live = self._by_identity[identity.key] = LiveStream(identity, now, self._reader)
         return live
 
     def find(self, identity: Identity, /) -> LiveStream | None:
         """Return the identity's stream, None where there is none."""
-        return self._by_identity.get(identity)
+        return self._by_identity.get(identity.key)
 
     def drop(self, live: LiveStream, /) -> None:
         """Forget this very stream."""
-        if self._by_identity.get(live.identity) is live:
-            del self._by_identity[live.identity]
+        if self._by_identity.get(live.identity.key) is live:
+            del self._by_identity[live.identity.key]
 
     def all(self) -> tuple[LiveStream, ...]:
         """Return every stream, for the end of the factory."""

@@ -21,7 +21,6 @@ from ws_isolation import ManagerFactory, PlainWire, UserExecutionContext, errors
 from ws_isolation.frames import Frame, Inbound
 from ws_isolation.handshake import Handshake
 from ws_isolation.serving import serve_opening
-from ws_isolation.session_core import State
 from ws_isolation.steps import Consumed, Deliver, Received
 from ws_isolation.stream import Cursor, parse_start
 from ws_isolation.testing import FakeClock, make_context
@@ -57,7 +56,7 @@ def session_survives_or_ends_documented(wire: Wire, texts: list[str | bytes]) ->
             if isinstance(effect, Deliver):
                 core.handle(Consumed())
     frames = written(core)
-    assert (core.state is State.LIVE) == (core.code is None)
+    assert core.is_open == (core.code is None)
     if core.code is not None:
         assert core.code.code in DOCUMENTED
         assert wire is not DEFAULT_WIRE or core.code.code == frames[-1]["code"]

@@ -7,6 +7,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import enum
+import json
 import pickle
 from collections.abc import Callable
 from types import MappingProxyType
@@ -32,7 +33,8 @@ from ws_isolation.events import (
     Usage,
 )
 from ws_isolation.events.checks import check_of, declares
-from ws_isolation.events.declaration import Value, data_fields, data_of, declared, envelope_fields
+from ws_isolation.events.declaration import Value, data_fields, data_of, declared, envelope_fields, variant
+from ws_isolation.events.envelope import encode_data
 from ws_isolation.frozen import FrozenDict, Json, JsonValueError
 
 
@@ -309,7 +311,7 @@ def test_total(value: object) -> None:
     """
     for name in ("tool_call_id", "status", "result", "error", "duration_ms", "truncated", "metadata", "run_id"):
         with contextlib.suppress(InvalidEventError):
-            assert data_of(completed(**{name: value}))
+            assert encode_data(completed(**{name: value}))
 
 
 @given(st.text())
@@ -338,7 +340,10 @@ def test_places() -> None:
     assert "parent_run_id" in envelope_fields(AgentStarted)
     assert "parent_run_id" not in data_fields(AgentStarted)
     for event in SAMPLES.values():
-        assert list(data_of(event)) == [name for name in data_fields(type(event)) if name in data_of(event)]
+        members = json.loads(encode_data(event))
+
+        assert list(members) == [name for name in data_fields(type(event)) if name in members]
+        assert data_fields(type(event)) == data_of(event).__struct_fields__
 
 
 def test_mappings() -> None:
@@ -381,3 +386,26 @@ def test_bare_annotations() -> None:
     assert (int, True, False) == declares(int | UnsetType)
     assert (str, False, False) == declares(str)
     assert 5 == check_of(Annotated[int, "note", Meta(le=5)], ())(5)
+
+
+@pytest.mark.scenario("S41")
+def test_variant() -> None:
+    """
+    A variant equals what the constructor makes, shares nothing with its model, and a bad text is refused alike.
+    """
+    model = AgentThinking(run_id="r", thread_id="t", thought_id="a", mode="summary", text="", metadata={"a.b": 1})
+    made = variant(model, "thought_id", "b", "text", "ä")
+
+    assert attrs.evolve(model, thought_id="b", text="ä") == made
+    assert AgentThinking is type(made)
+    assert ("a", "") == (model.thought_id, model.text)
+    for text in (None, Name("x"), "\ud800", "x" * 16_385):
+        with pytest.raises(InvalidEventError) as caught:
+            variant(model, "thought_id", "b", "text", text)
+
+        assert (caught.value.path, caught.value.problem) == refusal(
+            AgentThinking, thought_id="b", mode="summary", text=text
+        )
+        assert "agent_thinking" == caught.value.event
+    with pytest.raises(attrs.exceptions.FrozenInstanceError):
+        made.text = "other"  # type: ignore[misc]

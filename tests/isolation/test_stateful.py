@@ -319,7 +319,7 @@ def _first(self: Streams, identity: Identity, now: float, /) -> LiveStream:
     Fall back to whatever stream there is.
     """
     if not self._by_identity:
-        self._by_identity[identity] = LiveStream(identity, now, self._reader)
+        self._by_identity[identity.key] = LiveStream(identity, now, self._reader)
     return next(iter(self._by_identity.values()))
 
 

@@ -5,6 +5,7 @@ The table of ways out: each class of failure, how it is brought about, and the c
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Final, NoReturn, TypeAlias, cast
@@ -153,8 +154,10 @@ async def _closes(session: Session) -> None:
 
 
 async def _floods(session: Session) -> None:
-    # All at once: one after the other would give the writer its turns.
-    await asyncio.gather(*(session.manager.send(events.Custom(name="flood.wave", value=n)) for n in range(40)))
+    # More than what socket, server and client take in before the client's test reads on.
+    # Random, since the sockets compress.
+    wave = events.Custom(name="flood.wave", value=os.urandom(30_000).hex())
+    await asyncio.gather(*(session.manager.send(wave) for _ in range(400)))
     await until_gone(session)
 
 

@@ -18,6 +18,7 @@ from collections.abc import Set as AbstractSet
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum
+from functools import lru_cache
 from types import FunctionType
 from typing import Final, cast, final
 from uuid import UUID
@@ -31,9 +32,11 @@ from ..frozen import FrozenJson, JsonTooLargeError, JsonValueError, freeze
 from ..keys import Identity
 from .limits import PAYLOAD_DEPTH
 
-__all__ = ("converted", "format_time", "to_json")
+__all__ = ("converted", "format_time", "format_unix", "to_json")
 
 _CONTEXT_NAME: Final = UserExecutionContext.__name__
+_ENVELOPE: Final = (f"{__package__}.envelope", "Envelope")
+"""The class that holds an identity; it stands in a layer above."""
 _MOST_BYTES: Final = 1_048_576
 _NAIVE: Final = "a naive datetime names no moment: give it a time zone"
 _SEQUENCES: Final = frozenset({list, tuple})
@@ -108,6 +111,17 @@ def format_time(moment: datetime, /) -> str:
     return moment.astimezone(UTC).replace(tzinfo=None).isoformat() + "Z"
 
 
+def format_unix(seconds: float, /) -> str:
+    """Return Unix time as :func:`format_time` returns a moment, to the microsecond; for each event, so cheaply."""
+    second, fraction = divmod(round(seconds * 1_000_000), 1_000_000)
+    return f"{_whole_second(second)}.{fraction:06d}Z" if fraction else _whole_second(second) + "Z"
+
+
+@lru_cache(maxsize=4)
+def _whole_second(second: int) -> str:
+    return datetime.fromtimestamp(second, UTC).replace(tzinfo=None).isoformat()
+
+
 @final
 class _Conversion:
     """
@@ -144,7 +158,7 @@ class _Conversion:
     def _dispatch(self, value: object, kind: type, depth: int) -> object:
         if kind in _SEQUENCES:
             return self._items(cast("Sequence[object]", value), depth)
-        if kind.__name__ == _CONTEXT_NAME or kind is Identity:
+        if kind.__name__ == _CONTEXT_NAME or kind is Identity or (kind.__module__, kind.__name__) == _ENVELOPE:
             raise JsonValueError("a context or identity never leaves the server: pick the fields that you need")
         # The order matters: a StrEnum is a str, a datetime is a date.
         if issubclass(kind, Enum):

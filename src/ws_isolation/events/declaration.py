@@ -20,10 +20,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from operator import attrgetter
-from typing import ClassVar, Final, Literal, NoReturn, TypeVar, cast, final, get_type_hints
+from typing import ClassVar, Final, Literal, NoReturn, TypeVar, cast, final, get_args, get_type_hints
 
 import attrs
-from msgspec import UNSET, UnsetType
+from msgspec import UNSET, Struct, UnsetType, defstruct
 from typing_extensions import override
 
 from ..errors import EventTypeError, InvalidEventError, type_name
@@ -31,9 +31,10 @@ from ..frozen import JsonValueError
 from .checks import Check, check_of, declares
 from .limits import Id, Metadata, Uuid
 
-__all__ = ("Event", "Value", "data_fields", "data_of", "declared", "envelope_fields")
+__all__ = ("Event", "Value", "data_fields", "data_of", "declared", "envelope_fields", "variant")
 
 _Class = TypeVar("_Class", bound="type[Value]")
+_Made = TypeVar("_Made", bound="Value")
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -57,9 +58,8 @@ class Value:
                     checked = check(value)
                     if checked is not value:
                         object.__setattr__(self, plan.names[check], checked)
-            for name, check in plan.required:
-                if getattr(self, name) is UNSET:
-                    check(UNSET)
+                elif check in plan.required:
+                    check(value)
         except JsonValueError as error:
             path = f"$.{plan.names[check]}{error.path[1:]}"
             raise InvalidEventError(path, error.problem, plan.label) from None
@@ -136,29 +136,54 @@ _ENVELOPE_FIELDS: Final = ("run_id", "thread_id", "causation_id", "metadata")
 class _Plan:
     """What was compiled from one class's declaration."""
 
-    __slots__ = ("checks", "data", "envelope", "label", "names", "required", "values")
+    __slots__ = (
+        "check_of",
+        "checks",
+        "data",
+        "envelope",
+        "label",
+        "members",
+        "names",
+        "nested",
+        "required",
+        "setters",
+        "shape",
+        "values",
+    )
 
     def __init__(self, kind: type[Value], label: str) -> None:
         hints = get_type_hints(kind, include_extras=True)
         names = [field.name for field in attrs.fields(kind)]
         inherited = _ENVELOPE_FIELDS if issubclass(kind, Event) else ()
         self.names: dict[Check, str] = {}
-        required: list[tuple[str, Check]] = []
+        required: list[Check] = []
         envelope: list[str] = []
         for name in names:
             annotation, optional, beside = declares(hints[name])
             check = check_of(annotation, _PLANS)
             self.names[check] = name
             if not optional:
-                required.append((name, check))
+                required.append(check)
             if beside or name in inherited:
                 envelope.append(name)
         self.label = label
         self.checks = tuple(self.names)
-        self.required = tuple(required)
+        self.required = frozenset(required)
         self.envelope = tuple(envelope)
         self.data = tuple(name for name in names if name not in envelope)
         self.values = cast("Callable[[Value], tuple[object, ...]]", attrgetter(*names))
+        self.members = cast("Callable[[Value], tuple[object, ...]]", attrgetter(*self.data))
+        self.check_of = {name: check for check, name in self.names.items()}
+        self.setters: dict[str, Callable[[object, object], None]] = {
+            name: getattr(kind, name).__set__ for name in names
+        }
+        self.nested = frozenset(place for place, name in enumerate(self.data) if _is_nested(hints[name]))
+        self.shape = defstruct(kind.__name__, self.data, gc=False)
+
+
+def _is_nested(hint: object) -> bool:
+    """Tell whether one of the classes stands in what the field is annotated with."""
+    return any(hint is kind for kind in _PLANS) or any(_is_nested(part) for part in get_args(hint))
 
 
 _PLANS: Final[dict[type, _Plan]] = {}
@@ -185,21 +210,49 @@ def envelope_fields(kind: type[Event], /) -> tuple[str, ...]:
     return _PLANS[kind].envelope
 
 
-def data_of(value: Value, /) -> dict[str, object]:
+def variant(model: _Made, name: str, minted: str, field: str, value: object, /) -> _Made:
+    """
+    Return a value like *model* with another id and another value of one field.
+
+    Cheaper than the constructor, which would check again what *model* was checked with.
+
+    Args:
+        model: A value that its constructor has made.
+        name: The field of an id that the library itself mints.
+        minted: The new id; it is not checked.
+        field: The field that is checked, as the constructor does.
+        value: What stands there.
+
+    Neither may be a field that is checked together with others.
+    """
+    kind = type(model)
+    plan = _PLANS[kind]
+    try:
+        checked = plan.check_of[field](value)
+    except JsonValueError as error:
+        raise InvalidEventError(f"$.{field}{error.path[1:]}", error.problem, plan.label) from None
+    made = object.__new__(kind)
+    for setter, member in zip(plan.setters.values(), plan.values(model)):  # noqa: B905  # strict costs; made together
+        setter(made, member)
+    plan.setters[name](made, minted)
+    plan.setters[field](made, checked)
+    return made
+
+
+def data_of(value: Value, /) -> Struct:
     """
     Return the members below ``data`` as the encoder takes them: in declared order, what is absent left out.
 
     The containers inside are the value's own, frozen ones.
     """
-    members: dict[str, object] = {}
-    for name in _PLANS[type(value)].data:
-        member: object = getattr(value, name)
-        if member is UNSET:
-            continue
-        if type(member) in _PLANS:
-            member = data_of(cast("Value", member))
-        elif type(member) is tuple:
-            items = cast("tuple[object, ...]", member)
-            member = tuple(data_of(cast("Value", item)) if type(item) in _PLANS else item for item in items)
-        members[name] = member
-    return members
+    plan = _PLANS[type(value)]
+    members = plan.members(value)
+    if plan.nested:
+        members = tuple(_encodable(member) if place in plan.nested else member for place, member in enumerate(members))
+    return plan.shape(*members)
+
+
+def _encodable(member: object) -> object:
+    if type(member) is tuple:
+        return tuple(map(_encodable, cast("tuple[object, ...]", member)))
+    return data_of(cast("Value", member)) if type(member) in _PLANS else member

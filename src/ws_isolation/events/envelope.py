@@ -12,16 +12,15 @@ from __future__ import annotations
 
 from typing import Final, final
 
-import attrs
-from msgspec import UNSET, Raw
+from msgspec import UNSET, Struct, UnsetType
 from msgspec.json import Encoder
 
 from ..errors import InvalidEventError, type_name
 from ..keys import Identity
-from .conversion import format_time
+from .conversion import format_time, format_unix
 from .declaration import Event, data_of
 
-__all__ = ("EVENT_BYTES", "WIRE_VERSION", "Envelope", "encode_data", "format_time", "seal")
+__all__ = ("EVENT_BYTES", "WIRE_VERSION", "Envelope", "encode_data", "format_time", "format_unix", "seal")
 
 WIRE_VERSION: Final = "1.0"
 """The version of the wire: ``MAJOR.MINOR``."""
@@ -29,15 +28,32 @@ WIRE_VERSION: Final = "1.0"
 EVENT_BYTES: Final = 65_536
 """The most bytes of a frame where nothing else is said (CloudEvents 1.0: what intermediaries must forward)."""
 
-_BEFORE_FINAL: Final = ("thread_id", "run_id", "parent_run_id")
-_AFTER_FINAL: Final = ("synthetic", "causation_id", "metadata")
-
 _encode: Final = Encoder().encode
 
 
 @final
-@attrs.frozen(eq=False, kw_only=True)
-class Envelope:
+class _Frame(Struct, gc=False):
+    """The members of a frame in the order of the wire; what is UNSET is left out."""
+
+    type: str
+    v: str
+    id: str
+    seq: int | UnsetType
+    after_seq: int | UnsetType
+    run_seq: int | UnsetType
+    time: str
+    thread_id: str | UnsetType
+    run_id: str | UnsetType
+    parent_run_id: str | UnsetType
+    final: bool | UnsetType
+    synthetic: bool | UnsetType
+    causation_id: str | UnsetType
+    metadata: object
+    data: object
+
+
+@final
+class Envelope(Struct, frozen=True, eq=False):
     """
     An event that has been given its place; made by :func:`seal`.
 
@@ -118,47 +134,35 @@ def seal(
         InvalidEventError: The frame is too large, the event belongs to a run
             and names none, or its constructor did not make it.
     """
-    data = Raw(encode_data(event))
-    durable = event.durable
-    frame: dict[str, object] = {"type": event.type, "v": WIRE_VERSION, "id": id}
-    frame["seq" if durable else "after_seq"] = seq
-    if run_seq is not None:
-        frame["run_seq"] = run_seq
-    frame["time"] = time
-    _put(frame, event, _BEFORE_FINAL)
-    if event.final:
-        frame["final"] = True
-    _put(frame, event, _AFTER_FINAL)
-    frame["data"] = data
-    if event.scope == "run" and not ("run_id" in frame and "thread_id" in frame):
-        raise InvalidEventError("$.run_id", "belongs to a run: send it inside manager.run()", event.type)
     try:
+        durable = event.durable
+        run_id, thread_id = event.run_id, event.thread_id
+        frame = _Frame(
+            event.type,
+            WIRE_VERSION,
+            id,
+            seq if durable else UNSET,
+            UNSET if durable else seq,
+            UNSET if run_seq is None else run_seq,
+            time,
+            thread_id,
+            run_id,
+            getattr(event, "parent_run_id", UNSET),
+            event.final or UNSET,
+            getattr(event, "synthetic", UNSET),
+            event.causation_id,
+            event.metadata,
+            data_of(event),
+        )
         encoded = _encode(frame)
-    except Exception as error:  # noqa: BLE001  # as in encode_data(), for the fields beside the data
+    except Exception as error:  # noqa: BLE001  # as in encode_data()
         raise _edited(event, error) from None
+    if (run_id is UNSET or thread_id is UNSET) and event.scope == "run":
+        raise InvalidEventError("$.run_id", "belongs to a run: send it inside manager.run()", event.type)
     if len(encoded) > event_bytes:
         problem = (
             f"the frame is {len(encoded):,} bytes long, at most {event_bytes:,} are allowed: cut the payload and set "
             "truncated=True, hand it over by result_ref, or raise Settings.event_bytes"
         )
         raise InvalidEventError("$", problem, event.type)
-    return Envelope(
-        owner=owner,
-        event=event,
-        id=id,
-        epoch=epoch,
-        seq=seq,
-        prev=prev,
-        durable=durable,
-        run_seq=run_seq,
-        time=time,
-        text=encoded.decode("utf-8"),
-        size=len(encoded),
-    )
-
-
-def _put(frame: dict[str, object], event: Event, names: tuple[str, ...]) -> None:
-    for name in names:
-        member: object = getattr(event, name, UNSET)
-        if member is not UNSET:
-            frame[name] = member
+    return Envelope(owner, event, id, epoch, seq, prev, durable, run_seq, time, encoded.decode("utf-8"), len(encoded))

@@ -1,14 +1,15 @@
 """
-Help for the tests of applications: contexts, time, sockets, and proof for managers.
+Help for the tests of applications: contexts, time, sockets, and proof for managers and backplanes.
 
 Nothing here is used by the library itself.
 """
 
 from __future__ import annotations
 
+from .check_backplane import check_backplane
 from .check_manager import check_manager
 from .clock import FakeClock
 from .contexts import make_context
 from .transport import RecordingTransport
 
-__all__ = ("FakeClock", "RecordingTransport", "check_manager", "make_context")
+__all__ = ("FakeClock", "RecordingTransport", "check_backplane", "check_manager", "make_context")

@@ -1,0 +1,3 @@
+"""
+Engines behind the streams.
+"""
