@@ -5,6 +5,7 @@ The client's messages at the session: retries, failures, acknowledgements.
 from __future__ import annotations
 
 import uuid
+from collections.abc import Callable
 
 import pytest
 
@@ -101,7 +102,11 @@ async def test_what_may_be_sent_again() -> None:
     session = served.session
     session.forget(Message(type="early", id=ONE))
     session.forget(Message(type="early"))
-    actions = (session.reject, session.forget, lambda one: session.report_failure(one, LookupError()), session.forget)
+
+    def fail(message: Message) -> None:
+        session.report_failure(message, LookupError())
+
+    actions: tuple[Callable[[Message], None], ...] = (session.reject, session.forget, fail, session.forget)
     for act in actions:
         served.transport.client_sends({"type": "ask", "id": ONE})
         await settle()

@@ -10,6 +10,7 @@ import re
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, Final, TypeAlias, cast
 
+import msgspec
 import pytest
 
 import ws_isolation
@@ -37,6 +38,11 @@ def _members(holder: object) -> Iterator[tuple[str, Called]]:
 
 def _parameters(called: Called) -> dict[str, set[str]]:
     """Return the words of each parameter's annotation; nothing where Python knows no signature."""
+    if inspect.isclass(called) and issubclass(called, msgspec.Struct):
+        # Its signature is evaluated, also where names are imported for type checkers only.
+        return {
+            name: set(re.findall(r"\w+", str(called.__annotations__.get(name)))) for name in called.__struct_fields__
+        }
     try:
         parameters = inspect.signature(called).parameters
     except (TypeError, ValueError):
@@ -153,9 +159,16 @@ SESSION: Final[dict[str, Use]] = {
     "on_end": lambda session: session.on_end(lambda: None),
     "close": lambda session: session.close(closing.NORMAL),
     "wait_closed": lambda session: session.wait_closed(),
+    "acknowledged": lambda session: session.acknowledged,
+    "report_failure": lambda session: session.report_failure(Message(type="canary"), LookupError("canary")),
+    "forget": lambda session: session.forget(Message(type="canary", id="00000000-0000-0000-0000-000000000001")),
+    "manager_for": lambda session: session.manager_for(Message(type="canary")).send(note("canary")),
 }
-GUARD: Final = frozenset({"begin", "due", "end_by", "leave", "missed", "offer", "serve"})
-"""The guard's own, not for handlers; ``offer`` has the last hop's tests."""
+GUARD: Final = frozenset(
+    {"begin", "drain", "due", "end_by", "leave", "missed", "offer", "refresh_by", "renew", "serve"}
+    | {"cancel_reason", "carry_threads", "narrow", "widen"}
+)
+"""The guard's and the router's own, not for handlers; ``offer`` has the last hop's tests, ``renew`` the core's."""
 
 
 @pytest.mark.scenario("S27", "S33")

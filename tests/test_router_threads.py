@@ -60,6 +60,13 @@ async def yes(_thread_id: str) -> object:
     return True
 
 
+async def no(_thread_id: str) -> object:
+    """
+    Refuse it.
+    """
+    return False
+
+
 def raising(error: Exception) -> Callable[[str], Awaitable[object]]:
     """
     Return a hook's body that raises.
@@ -71,7 +78,7 @@ def raising(error: Exception) -> Callable[[str], Awaitable[object]]:
     return outcome
 
 
-def returning(value: object) -> Callable[[str], Awaitable[object]]:
+def returning(value: object, /) -> Callable[[str], Awaitable[object]]:
     """
     Return a hook's body that returns *value*.
     """
@@ -119,8 +126,9 @@ async def test_an_allowed_thread() -> None:
 @pytest.mark.parametrize(
     ("outcome", "code"),
     [
-        (returning(False), 4003),
+        (returning([True]), 4003),
         (returning(None), 4003),
+        (no, 4003),
         (returning("yes"), 4003),
         (returning(1), 4003),
         (raising(errors.ForbiddenError("not a member")), 4003),
