@@ -55,6 +55,7 @@ LAYERS: Final[tuple[tuple[str, ...], ...]] = (
         "outbox",
         "deadlines",
         "seen",
+        "decoding",
     ),
     # 4: one socket, as a state machine
     ("wire", "steps", "session_core", "admission"),
@@ -72,6 +73,7 @@ LAYERS: Final[tuple[tuple[str, ...], ...]] = (
         "manager",
         "stepping",
         "session",
+        "router",
         "clockwork",
         "entrance",
         "runtime",

@@ -23,6 +23,7 @@ EXPECTED: Final = {
     4000: ("bad_frame", "stop"),
     4001: ("unauthenticated", "stop"),
     4003: ("forbidden", "stop"),
+    4004: ("not_found", "stop"),
     4009: ("replaced", "stop"),
     4010: ("revoked", "stop"),
     4103: ("claims_changed", "reauthenticate"),

@@ -40,6 +40,7 @@ EXAMPLES: dict[str, tuple[str | int, ...]] = {
     "LifecycleError": ("L07", "run 0190a1 has ended: start a new run"),
     "MessageTooBigError": ("70,000 bytes",),
     "MissingExtraError": ("install it with: pip install 'ws-isolation[cli]'",),
+    "NotFoundError": ("no such thread",),
     "OwnerMismatchError": ("0190b2", "7f3a"),
     "PeerError": ("a problem",),
     "RateLimitedError": ("33 messages wait",),

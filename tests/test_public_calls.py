@@ -160,11 +160,16 @@ SESSION: Final[dict[str, Use]] = {
     "on_end": lambda session: session.on_end(lambda: None),
     "close": lambda session: session.close(closing.NORMAL),
     "wait_closed": lambda session: session.wait_closed(),
+    "acknowledged": lambda session: session.acknowledged,
+    "report_failure": lambda session: session.report_failure(Message(type="canary"), LookupError("canary")),
+    "forget": lambda session: session.forget(Message(type="canary", id="00000000-0000-0000-0000-000000000001")),
+    "manager_for": lambda session: session.manager_for(Message(type="canary")).send(note("canary")),
 }
 GUARD: Final = frozenset(
-    {"begin", "drain", "due", "end_by", "leave", "missed", "offer", "refresh_by", "renew", "serve"},
+    {"begin", "drain", "due", "end_by", "leave", "missed", "offer", "refresh_by", "renew", "serve"}
+    | {"cancel_reason", "carry_threads", "narrow", "widen"}
 )
-"""The guard's own, not for handlers; ``offer`` has the last hop's tests."""
+"""The guard's and the router's own, not for handlers; ``offer`` has the last hop's tests, ``renew`` the core's."""
 
 
 @pytest.mark.scenario("S27", "S33")

@@ -32,6 +32,7 @@ __all__ = (
     "MAX_AGE",
     "MESSAGE_TOO_BIG",
     "NORMAL",
+    "NOT_FOUND",
     "OVERLOADED",
     "RATE_LIMITED",
     "REPLACED",
@@ -129,6 +130,9 @@ UNAUTHENTICATED: Final = _built_in(4001, "unauthenticated", "There is no credent
 FORBIDDEN: Final = _built_in(4003, "forbidden", "The client is known, and may not do this.")
 """``authenticate`` raised ``ForbiddenError``, or a message named a thread that it may not name."""
 
+NOT_FOUND: Final = _built_in(4004, "not_found", "What was asked for does not exist, or not for this user.")
+"""``authenticate`` or a router's ``authorize_thread`` raised ``NotFoundError``."""
+
 SUBPROTOCOL: Final = _built_in(4006, "subprotocol", "None of the offered subprotocols is spoken here.")
 """The client offered subprotocols, none of which is spoken here."""
 
@@ -190,6 +194,7 @@ CODES: Final[dict[int, CloseCode]] = {
         BAD_FRAME,
         UNAUTHENTICATED,
         FORBIDDEN,
+        NOT_FOUND,
         SUBPROTOCOL,
         REPLACED,
         REVOKED,

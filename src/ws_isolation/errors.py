@@ -31,6 +31,7 @@ Every exception that the library raises, split by who has to act.
     │   ├── UnauthenticatedError
     │   ├── ForbiddenError
     │   │   └── RevokedError
+    │   ├── NotFoundError
     │   ├── ExpiredError
     │   └── ClaimsChangedError
     ├── TransportClosedError
@@ -80,6 +81,7 @@ __all__ = (
     "LifecycleError",
     "MessageTooBigError",
     "MissingExtraError",
+    "NotFoundError",
     "OwnerMismatchError",
     "PeerError",
     "RateLimitedError",
@@ -441,6 +443,12 @@ class RevokedError(ForbiddenError):
     """The client is known, and its access was taken away with ``ManagerFactory.revoke()``."""
 
     close_code = 4010
+
+
+class NotFoundError(AccessError):
+    """What the client asked for, such as a thread, does not exist, or not for this user."""
+
+    close_code = 4004
 
 
 class ExpiredError(AccessError):

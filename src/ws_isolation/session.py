@@ -487,6 +487,11 @@ class Session:
         """Take the manager of ``narrow()`` from this very message; harmless where there is none. For routers."""
         self._narrowed.pop(id(message), None)
 
+    @property
+    def cancel_reason(self) -> str:
+        """With what a handler is cancelled whose session has ended. For routers, not for handlers."""
+        return CANCEL_PREFIX + ("shutdown" if self._home.is_draining else "disconnect_policy")
+
     def begin(self) -> None:
         """Start reader and writer. Not for handlers."""
         self._writes_in = copy_context()
@@ -774,13 +779,10 @@ class Session:
         for _ in range(2):
             if task.done():
                 return
-            task.cancel(self._cancel_reason())
+            task.cancel(self.cancel_reason)
             if await self._wait_for(task):
                 return
         self._log(logging.ERROR, f"{what} ignores its cancellation")
-
-    def _cancel_reason(self) -> str:
-        return CANCEL_PREFIX + ("shutdown" if self._home.is_draining else "disconnect_policy")
 
     async def _wait_for(self, task: asyncio.Task[None]) -> bool:
         """Wait for *task* as long as the handler's grace; tell whether it is done."""
