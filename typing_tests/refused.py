@@ -173,13 +173,6 @@ TRANSPORT: Transport = object()  # type: ignore[assignment]  # pyright: ignore[r
 MANAGER: IsolatedManager = object()  # type: ignore[assignment]  # pyright: ignore[reportAssignmentType]
 
 
-# Last: what follows it cannot be reached, says mypy, since subclassing never returns.
-class Extended(UserExecutionContext):  # type: ignore[misc]  # pyright: ignore[reportGeneralTypeIssues]
-    """
-    A subclass.
-    """
-
-
 # --- the router -------------------------------------------------------------------------------
 
 
@@ -216,8 +209,15 @@ def route(router: Router) -> None:
     router.on("ask")(blocking)  # type: ignore[type-var]  # pyright: ignore[reportArgumentType]
     router.on("ask", LegacyContext)(plain)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     router.on("ask", SimpleNamespace)(with_data)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
-    router.on("ask", LegacyContext())  # type: ignore[arg-type, call-overload]  # pyright: ignore[reportArgumentType, reportCallIssue]
-    router.on("ask", concurrent="yes")  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType, reportCallIssue]
-    router.on(7)  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType, reportCallIssue]
+    router.on("ask", LegacyContext())  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType]
+    router.on("ask", concurrent="yes")  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType]
+    router.on(7)  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType]
     Router(authorize_thread=truthy)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     Router(authorize_thread=lambda _session, _thread_id: True)  # type: ignore[arg-type, return-value]  # pyright: ignore[reportArgumentType]
+
+
+# Last: what follows it cannot be reached, says mypy, since subclassing never returns.
+class Extended(UserExecutionContext):  # type: ignore[misc]  # pyright: ignore[reportGeneralTypeIssues]
+    """
+    A subclass.
+    """
