@@ -43,11 +43,16 @@ nitpick_ignore_regex = [
         r"py:.*",
         r"(_?asyncio|collections|contextlib|datetime|enum|fastapi|logging|msgspec|starlette|types|typing|weakref)\..*",
     ),
-    (r"py:.*", r"(AbstractAsyncContextManager|Request|Self|TracebackType|UnsetType|WebSocket|datetime)"),
+    (
+        r"py:.*",
+        r"(AbstractAsyncContextManager|concurrent\.futures\.Future|Request|Self|TracebackType|UnsetType|WebSocket|datetime)",
+    ),
     # Names for other types, which Sphinx takes for classes.
     (r"py:class", r"(.*\.)?(_T|Action|Authenticate|FrozenJson|Handler|Inbound|Json|ManagerWrapper|Send|Start)"),
+    # What the cores take and give: their tables are generated.
+    (r"py:class", r"(.*\.)?(Heard|Answered|Ask|Admitted|Denied|Left|Refusal|Ticked|Ended|PeerGone)"),
     # Inner classes that a signature or a sentence names in passing.
-    (r"py:.*", r"(.*\.)?(Ack|ErrorFrame|GapFrame|Goodbye|Ping|Pong|ResumedFrame|Welcome|seal|shown)"),
+    (r"py:.*", r"(.*\.)?(Ack|ErrorFrame|GapFrame|Goodbye|Ping|Pong|Refresh|ResumedFrame|Welcome|seal|shown)"),
     (r"py:.*", r"(.*\.)?(Cursor|Identity|Frame|ErrorFrame|Unservable|Sender|_FakeTimer|_CanSend|MakeManager)"),
 ]
 
@@ -60,13 +65,13 @@ _kept: dict[str, list[str]] = {}
 
 
 def _keep(_app: Sphinx, what: str, name: str, _obj: object, _options: object, lines: list[str]) -> None:
-    if what in {"attribute", "property"}:
+    if what in {"attribute", "data", "property"}:
         _kept[name] = list(lines)
 
 
 def _restore(_app: Sphinx, what: str, name: str, _obj: object, _options: object, lines: list[str]) -> None:
     # Napoleon takes "When it ends: ..." for a type and a text. Before it, and after it, the text is ours.
-    if what in {"attribute", "property"}:
+    if what in {"attribute", "data", "property"}:
         lines[:] = _kept.pop(name)
 
 

@@ -33,6 +33,7 @@ from ws_isolation.steps import (
     Write,
     WriteFailed,
     WriterReady,
+    WriteWaits,
 )
 from ws_isolation.stream import Gap, Resumed, Stream
 from ws_isolation.testing import make_context
@@ -123,6 +124,7 @@ def one_of_each(now: float = START) -> list[Input]:
         Refused(ErrorFrame(slug="unknown_type"), now),
         WriterReady(now),
         WriteFailed(now),
+        WriteWaits(now),
         Ticked(now),
         Draining(now + 5, now),
         Renewed(make_context(), None, now),

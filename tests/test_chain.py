@@ -4,7 +4,7 @@ What an arriving event is: next, a repetition, behind a hole, or of another hist
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 import pytest
@@ -63,7 +63,7 @@ def test_hole() -> None:
     [{"prev": NIL_ID}, {"epoch": "epoch-2"}, {"seq": 1, "id": "0192f0c3-0000-7000-8000-000000000099"}],
     ids=["another before it", "another epoch", "a place given twice"],
 )
-def test_divergence(changed: dict[str, object]) -> None:
+def test_divergence(changed: dict[str, Any]) -> None:
     """
     Another history is found out by prev, by the epoch, and by the id at a place that was delivered.
     """

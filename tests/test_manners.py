@@ -94,7 +94,7 @@ def test_drain_keeps_the_earlier_moment() -> None:
 # Revocation.
 
 
-@pytest.mark.scenario("S28")
+@pytest.mark.scenario("S37")
 @pytest.mark.requirement("WS-10", "I13", "WS-21")
 async def test_revoke() -> None:
     """All sessions and work of the identity end, the same user id of another tenant lives on, and lift lets it back."""

@@ -38,13 +38,14 @@ def _members(holder: object) -> Iterator[tuple[str, Called]]:
 
 def _parameters(called: Called) -> dict[str, set[str]]:
     """Return the words of each parameter's annotation; nothing where Python knows no signature."""
-    if inspect.isclass(called) and issubclass(called, msgspec.Struct):
-        # Its signature is evaluated, also where names are imported for type checkers only.
-        return {
-            name: set(re.findall(r"\w+", str(called.__annotations__.get(name)))) for name in called.__struct_fields__
+    if isinstance(called, type) and issubclass(called, msgspec.Struct):
+        # Their signature looks up the types, and some are imported for type checkers only.
+        written = {
+            name: text for kind in called.__mro__ for name, text in vars(kind).get("__annotations__", {}).items()
         }
+        return {name: set(re.findall(r"\w+", str(written[name]))) for name in called.__struct_fields__}
     try:
-        parameters = inspect.signature(called).parameters
+        parameters = inspect.signature(cast("Called", called)).parameters
     except (TypeError, ValueError):
         return {}
     return {name: set(re.findall(r"\w+", str(one.annotation))) for name, one in parameters.items()}

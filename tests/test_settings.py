@@ -204,6 +204,10 @@ def test_hostile_values(name: str) -> None:
             {"event_bytes": 65_537, "outbox_bytes": 65_536},
             "event_bytes=65537 must not exceed outbox_bytes=65536: one event would not fit",
         ),
+        (
+            {"max_age_seconds": 25},
+            "max_age_seconds=25 must exceed heartbeat_seconds=25: a session that ends before its first ping is a poll",
+        ),
     ],
 )
 def test_contradictions(values: dict[str, object], problem: str) -> None:
@@ -211,6 +215,31 @@ def test_contradictions(values: dict[str, object], problem: str) -> None:
     Two values that cannot work together are refused, with what would do.
     """
     assert problem == refusal(**values)
+
+
+def test_maximum_age() -> None:
+    """
+    None is no bound; a number must be one and within its range.
+    """
+    assert None is build().max_age_seconds
+    assert 2_592_000 == build(max_age_seconds=2_592_000).max_age_seconds
+    for value, wanted in ((0.5, "from 1 to"), (2_592_001, "from 1 to"), (True, "a number"), ("1h", "a number")):
+        assert f"must be {wanted}" in refusal(max_age_seconds=value)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [("session_limit", ("reject_new", "replace_oldest")), ("session_scope", ("identity", "thread"))],
+)
+def test_words(name: str, words: tuple[str, ...]) -> None:
+    """
+    A policy is one of its words; anything else is refused, and the message has the words.
+    """
+    assert list(words) == [getattr(build(**{name: word}), name) for word in words]
+    for value in ("", words[0].upper(), None, 1, words):
+        text = refusal(**{name: value})
+        assert text.startswith(f"{name}=")
+        assert text.endswith(f"must be {words[0]!r} or {words[1]!r}")
 
 
 @pytest.mark.requirement("WS-01")

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable
 from types import UnionType
 from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin, get_type_hints
 
+import diagrams
 from examples import EVENTS, FRAMES
 from msgspec import UNSET, Meta, UnsetType
 
@@ -150,7 +151,7 @@ def settings_table() -> str:
     """
     Return each setting with its default and its bounds.
     """
-    bounds = {**settings._SECONDS, **settings._RATES, **settings._COUNTS}  # noqa: SLF001
+    bounds = {**settings._SECONDS, **settings._RATES, **settings._COUNTS, "max_age_seconds": settings._MAX_AGE}  # noqa: SLF001
     docs = attribute_docs(settings.Settings)
     rows: list[list[str]] = []
     for field in inspect.signature(settings.Settings).parameters.values():
@@ -187,6 +188,20 @@ def transitions() -> str:
                 cells.append(f"`{method.__name__.lstrip('_')}`")
         rows.append([f"`{kind.__name__}`", first_paragraph(kind.__doc__), *cells])
     return table(["input", "what happened", *(f"in {state.value}" for state in states)], rows)
+
+
+def session_states() -> str:
+    """
+    Return each change of a session's state, with the inputs that make it.
+    """
+    return table(["from", "to", "by"], diagrams.rows(diagrams.SESSION))
+
+
+def way_in_states() -> str:
+    """
+    Return each change on the way in by ``ws.auth``, with the inputs that make it.
+    """
+    return table(["from", "to", "by"], diagrams.rows(diagrams.WAY_IN))
 
 
 def effects() -> str:
@@ -355,6 +370,8 @@ GENERATED: Final[dict[str, Callable[[], str]]] = {
         close_codes,
         settings_table,
         transitions,
+        session_states,
+        way_in_states,
         effects,
         event_table,
         event_reference,

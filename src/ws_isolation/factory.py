@@ -24,7 +24,7 @@ from . import closing, duplicates
 from ._version import __version__
 from .clockwork import SystemClock
 from .context import UserExecutionContext, require_context
-from .errors import ImportTimeError, InvalidStateError, SettingsError, bounded, type_name
+from .errors import ImportTimeError, InvalidStateError, SettingsError, UsageError, bounded, shown, type_name
 from .ids import new_incident_id, new_uuid7
 from .keys import Identity, identity_of
 from .manager import IsolatedManager, RunMixin, StreamManager
@@ -287,25 +287,29 @@ class ManagerFactory:
             The number of sessions that were told.
 
         Raises:
-            CancelledError: Called inside a run of this identity, which ends here. Everything was revoked.
+            asyncio.CancelledError: Called inside a run of this identity, which ends here. Everything was revoked.
             ConcurrencyError, InvalidStateError: It does not run in this loop. Nothing was revoked.
             InvalidStateError: ``Settings.revocations`` are there already. Its
                 sessions were ended, but it may come back.
+            UsageError: *until* is no aware datetime. Nothing was revoked.
+            ContextTypeError, ContextIntegrityError: *who* is something else, or no intact context. Nothing was revoked.
         """
         self._runtime.require_running("revoke()")
+        if until is not None:
+            _require_aware(until)
         if isinstance(who, Session):
             was_open = who.is_open
             who.close(closing.REVOKED)
             return int(was_open)
-        return self._runtime.revoke(_identity(who), None if until is None else until.timestamp())
+        return self._runtime.revoke(_identity(who, "revoke()"), None if until is None else until.timestamp())
 
     def lift(self, who: UserExecutionContext | Identity, /) -> bool:
         """Let a revoked identity come back; False where it was not revoked."""
-        return self._runtime.revocations.lift(_identity(who))
+        return self._runtime.revocations.lift(_identity(who, "lift()"))
 
     def bars(self, who: UserExecutionContext | Identity, /) -> bool:
         """Tell whether the identity is revoked now."""
-        return self._runtime.bars(_identity(who))
+        return self._runtime.bars(_identity(who, "bars()"))
 
     @asynccontextmanager
     async def attach(
@@ -484,8 +488,15 @@ class ManagerFactory:
         return self._runtime.utc_now()
 
 
-def _identity(who: UserExecutionContext | Identity) -> Identity:
-    return who if isinstance(who, Identity) else identity_of(require_context(who, caller="revoke()"))
+def _identity(who: UserExecutionContext | Identity, caller: str) -> Identity:
+    return who if isinstance(who, Identity) else identity_of(require_context(who, caller=caller))
+
+
+def _require_aware(until: object) -> None:
+    """Refuse a time that names no moment, which the machine's own time zone would decide."""
+    if not isinstance(until, datetime) or until.utcoffset() is None:
+        msg = f"revoke(until={shown(until)}) must be an aware datetime: datetime.now(UTC) + timedelta(...), or None"
+        raise UsageError(msg)
 
 
 def _refuse_import(call: str) -> None:

@@ -65,6 +65,7 @@ from .steps import (
     Write,
     WriteFailed,
     WriterReady,
+    WriteWaits,
 )
 
 if TYPE_CHECKING:
@@ -433,12 +434,16 @@ class Session:
 
     def offer(self, envelope: Envelope, /) -> bool:
         """Queue an envelope of the stream without waiting; False where it cannot be taken. Not for handlers."""
-        was_open, joined = self.is_open, self._core.joined
-        self._feed(Offered(envelope))
-        observer = self._home.observer
-        if observer is not None and self._core.joined != joined:
+        core = self._core
+        was_open, joined, ready = core.is_open, core.joined, self._idle
+        effects = core.handle(Offered(envelope, self._home.clock.monotonic(), ready))
+        if ready and len(effects) == 1 and isinstance(effects[0], Write):
+            self._write_at_once(effects[0].text)
+        else:
+            self._carry_out_all(effects)
+        if core.joined != joined and (observer := self._home.observer) is not None:
             observer.coalesced(envelope.event.type)
-        return was_open and self.is_open
+        return was_open and core.is_open
 
     def missed(self, gap: Gap, /) -> None:
         """Tell the client, before any later event, that something cannot be replayed. Not for handlers."""
@@ -578,14 +583,7 @@ class Session:
         """Write what waits as far as the transport takes it at once; the writer does what has to wait."""
         self._idle = False
         while isinstance(todo := self._next(), Write):
-            try:
-                self._parked = step(self._transport.send(todo.text), self._io[0], self._writes_in)
-            except TransportClosedError as error:
-                self._peer_gone(error)
-            except Exception as error:  # noqa: BLE001  # an adapter may raise anything
-                self._write_failed(error)
-            if self._parked is not None:
-                self._wake_writer()
+            if not self._stepped(todo.text):
                 return
         if todo is None and self._core.state is not State.CLOSED:
             self._idle = True
@@ -604,6 +602,30 @@ class Session:
                     self._carry_out(effect)
             self._reschedule()
         return todo
+
+    def _write_at_once(self, text: str) -> None:
+        """Write an event that need not wait for anything."""
+        self._idle = False
+        if self._stepped(text):
+            if self._core.has_something_to_write or self._core.state is not State.LIVE:
+                self._write_through()
+            else:
+                self._idle = True
+        else:
+            self._feed(WriteWaits(self._home.clock.monotonic()))
+
+    def _stepped(self, text: str) -> bool:
+        """Write *text* in the writer's place; False where it has to go on with it."""
+        try:
+            self._parked = step(self._transport.send(text), self._io[0], self._writes_in)
+        except TransportClosedError as error:
+            self._peer_gone(error)
+        except Exception as error:  # noqa: BLE001  # an adapter may raise anything
+            self._write_failed(error)
+        if self._parked is None:
+            return True
+        self._wake_writer()
+        return False
 
     def _wake_writer(self) -> None:
         self._idle = False
@@ -643,7 +665,10 @@ class Session:
                 task.cancel()  # a write to a peer that is gone may never return by itself
 
     def _feed(self, happened: Input) -> None:
-        for effect in self._core.handle(happened):
+        self._carry_out_all(self._core.handle(happened))
+
+    def _carry_out_all(self, effects: tuple[Effect, ...]) -> None:
+        for effect in effects:
             self._carry_out(effect)
         self._reschedule()
 

@@ -79,6 +79,7 @@ from .steps import (
     Write,
     WriteFailed,
     WriterReady,
+    WriteWaits,
 )
 from .stream import Cursor, Gap, Resumed
 from .wire import Unservable, Wire
@@ -261,6 +262,11 @@ class SessionCore:
         return self.state is not State.CLOSING and self.state is not State.CLOSED
 
     @property
+    def has_something_to_write(self) -> bool:
+        """Whether anything waits, control frames included."""
+        return bool(self._opening) or len(self._outbox) > 0
+
+    @property
     def joined(self) -> int:
         """Pieces of text that were joined to one before them, because the client is slow."""
         return self._outbox.joined
@@ -320,6 +326,8 @@ class SessionCore:
                 self._skipped = Cursor(envelope.epoch, envelope.seq, envelope.id)
             return _NOTHING
         self._skipped = None
+        if happened.ready and not self._opening and not len(self._outbox):
+            return self._written_at_once(envelope, happened.now)
         if self._outbox.add(envelope):
             return _WAKE
         return self._end(closing.SLOW_CONSUMER, now=None, report="the outbox is full")
@@ -452,6 +460,22 @@ class SessionCore:
                 self._write_due = now + self._settings.write_seconds
                 return (Write(text),)
         return self._drained()
+
+    def _written_at_once(self, envelope: Envelope, now: float) -> tuple[Effect, ...]:
+        """Decide the same as for what waited: authority, owner, text."""
+        if self._expiry_due is not None and now >= self._expiry_due:
+            return self._end(closing.TOKEN_EXPIRED, now=now)
+        if (breach := self._breach(envelope)) is not None:
+            return self._break_off(now, breach)
+        try:
+            text = self._text_of(envelope, now)
+        except Exception as error:  # noqa: BLE001  # an application's own wire may raise anything
+            return self._break_off(now, Report("the wire could not write", error))
+        return _NOTHING if text is None else (Write(text),)
+
+    def _write_waits(self, happened: WriteWaits) -> tuple[Effect, ...]:
+        self._write_due = happened.now + self._settings.write_seconds
+        return _NOTHING
 
     def _next_item(self) -> Waiting | None:
         return self._opening.popleft() if self._opening else self._outbox.take()
@@ -621,6 +645,7 @@ _WHILE_OPEN: Final[dict[type, _Transition]] = {
     Refused: SessionCore._refused,
     WriterReady: SessionCore._writer_ready,
     WriteFailed: SessionCore._write_failed,
+    WriteWaits: SessionCore._write_waits,
     Ticked: SessionCore._ticked,
     Draining: SessionCore._draining,
     Ended: SessionCore._ended,
@@ -642,6 +667,7 @@ TRANSITIONS: Final[dict[tuple[State, type], _Transition]] = {
     (State.CLOSING, Refused): SessionCore._ignored,
     (State.CLOSING, WriterReady): SessionCore._writer_ready,
     (State.CLOSING, WriteFailed): SessionCore._write_failed,
+    (State.CLOSING, WriteWaits): SessionCore._write_waits,
     (State.CLOSING, Ticked): SessionCore._ticked_closing,
     (State.CLOSING, Ended): SessionCore._ignored,
     (State.CLOSING, PeerGone): SessionCore._peer_gone,
@@ -653,6 +679,7 @@ TRANSITIONS: Final[dict[tuple[State, type], _Transition]] = {
     (State.CLOSED, Refused): SessionCore._ignored,
     (State.CLOSED, WriterReady): SessionCore._ignored,
     (State.CLOSED, WriteFailed): SessionCore._ignored,
+    (State.CLOSED, WriteWaits): SessionCore._ignored,
     (State.CLOSED, Ticked): SessionCore._ignored,
     (State.CLOSED, Ended): SessionCore._ignored,
     (State.CLOSED, PeerGone): SessionCore._ignored,

@@ -41,6 +41,7 @@ __all__ = (
     "Wake",
     "Write",
     "WriteFailed",
+    "WriteWaits",
     "WriterReady",
 )
 
@@ -49,9 +50,11 @@ __all__ = (
 
 @final
 class Offered(msgspec.Struct, frozen=True):
-    """The stream has an envelope for this session."""
+    """The stream has an envelope for this session; *ready* where nothing is being written."""
 
     envelope: Envelope
+    now: float = 0.0
+    ready: bool = False
 
 
 @final
@@ -85,6 +88,13 @@ class Refused(msgspec.Struct, frozen=True):
 @final
 class WriterReady(msgspec.Struct, frozen=True):
     """Nothing is being written: the last write, if any, is done."""
+
+    now: float
+
+
+@final
+class WriteWaits(msgspec.Struct, frozen=True):
+    """The text that was written at once could not be taken at once: its deadline begins."""
 
     now: float
 
@@ -150,6 +160,7 @@ Input: TypeAlias = (
     | Refused
     | WriterReady
     | WriteFailed
+    | WriteWaits
     | Ticked
     | Draining
     | Renewed

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.docs.blocks import PAGES, ROOT, Block, Namespace, blocks, docstring_blocks, run
-from tests.docs.walking import WALKED
+from tests.docs.walking import SCRIPTED, WALKED
 from tests.layers import modules
 
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
@@ -27,6 +27,8 @@ def is_known(block: Block) -> bool:
     """
     if block.language.startswith("{"):
         return True  # Sphinx' own; the build checks them
+    if block.language == "javascript":
+        return block.page.name in SCRIPTED
     return block.language in RUN | {"json", "console"} or (
         block.page.name in WALKED and block.language in {"html", "text"}
     )

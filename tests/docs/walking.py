@@ -28,6 +28,9 @@ from tests.layers import PACKAGE
 WALKED: Final = frozenset({"tutorial.md", "deploy.md"})
 """The pages that are done as they say: each has a test module of its own."""
 
+SCRIPTED: Final = frozenset({"authenticate.md"})
+"""The pages whose scripts a browser runs, in a test module of their own."""
+
 LIMIT: Final = 20.0
 """Seconds for one line to appear; a failure names the line."""
 

@@ -126,7 +126,9 @@ class Users(RuleBasedStateMachine):
             for run in self.open_runs:
                 run.task.cancel()
             await settle()
-            await self.bench.factory.stop()
+            stopping = asyncio.create_task(self.bench.factory.stop())
+            await self.bench.clock.advance(self.bench.factory.settings.drain_seconds)
+            await stopping
             await settle()
 
         self.do(stop())

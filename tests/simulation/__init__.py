@@ -1,0 +1,3 @@
+"""
+Whole lives of users on a hand-moved clock, by seed, and a checker of their histories.
+"""
