@@ -85,6 +85,25 @@ async def test_revoked_while_it_refreshes() -> None:
 
 
 @pytest.mark.requirement("WS-10")
+async def test_revoked_between_authentication_and_session() -> None:
+    """Revoked while its socket is being accepted, a client gets 4010 and no session."""
+    bench = Bench.new()
+
+    async def authenticate(_handshake: Handshake) -> UserExecutionContext:
+        return make_context()
+
+    async def revoke() -> None:
+        bench.factory.revoke(ALICE)
+
+    opening = MemoryOpening(before_accept=revoke)
+    await serve_opening(opening, bench.factory, authenticate, None)
+
+    assert ["ws.goodbye"] == opening.transport.types()
+    assert opening.transport.closed
+    assert 4010 == opening.transport.closed[0]
+
+
+@pytest.mark.requirement("WS-10")
 async def test_a_socket_of_one_s_own_is_barred_as_well() -> None:
     """``attach()`` of a revoked identity ends with 4010, and nothing that is sent reaches it."""
     bench = Bench.new()
