@@ -224,7 +224,7 @@ def alive() -> int:
     Count what the library holds for sessions.
     """
     gc.collect()
-    return sum(type(item) in {Session, SessionCore} for item in gc.get_objects())
+    return sum(type(item) is Session or type(item) is SessionCore for item in gc.get_objects())
 
 
 @pytest.mark.scenario("S21")
