@@ -9,7 +9,7 @@ import concurrent.futures
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime
-from typing import Annotated, Any, assert_type
+from typing import Annotated, Any, TypedDict, assert_type
 
 import attrs
 from fastapi import Depends, FastAPI, Request, WebSocket
@@ -40,6 +40,7 @@ from ws_isolation.delivery import ManagerStats
 from ws_isolation.errors import ContextTypeError, IsolationError
 from ws_isolation.factory import FactoryStats
 from ws_isolation.parts import Tool
+from ws_isolation.router import Router
 from ws_isolation.testing import FakeClock, RecordingTransport, check_backplane, check_manager, make_context
 from ws_isolation.texts import MessageText, Thought
 from ws_isolation.threads import Portal
@@ -284,3 +285,63 @@ async def transactions(user: IsolatedManager, event: events.Custom) -> None:
     async with AfterCommit(user) as later:
         later.send(event)
     assert_type(later.deliveries, tuple[Delivery, ...])
+
+
+# --- the router -------------------------------------------------------------------------------
+
+
+@attrs.frozen
+class Ask:
+    """
+    What a client asks.
+    """
+
+    text: str
+
+
+class Search(TypedDict):
+    """
+    What a client looks for.
+    """
+
+    q: str
+
+
+async def owns(session: Session, thread_id: str) -> bool:
+    """
+    Decide about a thread.
+    """
+    return bool(session.context.user_id) and bool(thread_id)
+
+
+def route(
+    application: FastAPI, factory: ManagerFactory
+) -> tuple[Callable[[Session, Message], Awaitable[None]], Callable[[WebSocket], Awaitable[None]]]:
+    """
+    Handlers know the class of their data, and keep their own types.
+    """
+    router = Router(in_flight=4, authorize_thread=owns)
+
+    @router.on("ask", Ask)
+    async def ask(session: Session, message: Message, data: Ask) -> None:
+        assert_type(data.text, str)
+        assert_type(session.manager_for(message), IsolatedManager)
+        assert_type(session.report_failure(message, ValueError()), str)
+        assert_type(session.acknowledged, int)
+
+    @router.on("search", Search, concurrent=True)
+    async def search(session: Session, message: Message, data: Search) -> None:
+        assert_type(data["q"], str)
+        session.forget(message)
+
+    @router.on("wave", concurrent=True)
+    async def wave(session: Session, message: Message) -> None:
+        session.reject(message, "not_allowed")
+
+    @application.websocket("/routed")
+    async def routed(websocket: WebSocket) -> None:
+        await serve(websocket, factory, authenticate, router)
+
+    assert_type(ask, Callable[[Session, Message, Ask], Awaitable[None]])
+    assert_type(search, Callable[[Session, Message, Search], Awaitable[None]])
+    return wave, routed

@@ -15,6 +15,7 @@ from ws_isolation import (
     Handshake,
     IsolatedManager,
     ManagerFactory,
+    Message,
     Session,
     Settings,
     UserExecutionContext,
@@ -22,6 +23,7 @@ from ws_isolation import (
 )
 from ws_isolation.adapters.starlette import serve
 from ws_isolation.closing import CloseCode
+from ws_isolation.router import Router
 from ws_isolation.testing import RecordingTransport
 from ws_isolation.typing import Clock, Transport
 
@@ -169,6 +171,49 @@ FACTORY = ManagerFactory({"heartbeat_seconds": 25})  # type: ignore[arg-type]  #
 CLOCK: Clock = object()  # type: ignore[assignment]  # pyright: ignore[reportAssignmentType]
 TRANSPORT: Transport = object()  # type: ignore[assignment]  # pyright: ignore[reportAssignmentType]
 MANAGER: IsolatedManager = object()  # type: ignore[assignment]  # pyright: ignore[reportAssignmentType]
+
+
+# --- the router -------------------------------------------------------------------------------
+
+
+async def plain(_session: Session, _message: Message) -> None:
+    """
+    Take no data.
+    """
+
+
+async def with_data(_session: Session, _message: Message, _data: LegacyContext) -> None:
+    """
+    Take data of one class.
+    """
+
+
+def blocking(_session: Session, _message: Message) -> None:
+    """
+    Be no coroutine function.
+    """
+
+
+async def truthy(_session: Session, _thread_id: str) -> str:
+    """
+    Return what is no bool.
+    """
+    return "yes"
+
+
+def route(router: Router) -> None:
+    """
+    A handler takes what its registration says, and is awaited.
+    """
+    router.on("ask")(with_data)  # type: ignore[type-var]  # pyright: ignore[reportArgumentType]
+    router.on("ask")(blocking)  # type: ignore[type-var]  # pyright: ignore[reportArgumentType]
+    router.on("ask", LegacyContext)(plain)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    router.on("ask", SimpleNamespace)(with_data)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    router.on("ask", LegacyContext())  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType]
+    router.on("ask", concurrent="yes")  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType]
+    router.on(7)  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType]
+    Router(authorize_thread=truthy)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    Router(authorize_thread=lambda _session, _thread_id: True)  # type: ignore[arg-type, return-value]  # pyright: ignore[reportArgumentType]
 
 
 # Last: what follows it cannot be reached, says mypy, since subclassing never returns.

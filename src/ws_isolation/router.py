@@ -73,7 +73,7 @@ class _Job:
 @final
 class Router:
     """
-    Handlers by message type; itself the handler that ``serve()`` and ``attach()`` take.
+    Handlers by message type; itself the handler that ``serve()`` takes.
 
     Lives as long as the application, and serves any number of sessions.
     Messages are handled in the order of their arrival, one at a time, except
@@ -169,7 +169,15 @@ class Router:
         return with_data
 
     async def __call__(self, session: Session, /) -> None:
-        """Handle the messages of *session* until it ends; hand the router itself to ``serve()`` instead."""
+        """
+        Handle the messages of *session* until it ends: what ``serve()`` calls.
+
+        In the block of ``ManagerFactory.attach()``, await it before anything else.
+        Cancelling it cancels the handlers in work and waits for them.
+
+        Raises:
+            ConcurrencyError: Somebody reads the session already.
+        """
         await _Dispatch(session, self._routes, self._authorize, self._in_flight).run()
 
     def _add(self, kind: str, route: _Route) -> None:

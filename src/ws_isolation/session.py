@@ -265,15 +265,15 @@ class Session:
         """
         Wait for the client's next message.
 
-        Raises:
-            StopAsyncIteration: The session has ended.
-            ConcurrencyError: Another task is reading already.
-
         A message with an ``id`` that was taken before, in this session or in
         another of the user, is answered with ``ws.error`` and ``duplicate``, and not
         returned; ``Settings.message_ids`` and ``message_id_seconds`` say for how long.
 
         Cancelling is safe: no message is lost.
+
+        Raises:
+            StopAsyncIteration: The session has ended.
+            ConcurrencyError: Another task is reading already.
         """
         message = await self._take()
         while message.id is not None and not self._seen().take(message.id, self._home.clock.monotonic()):
