@@ -49,6 +49,7 @@ nitpick_ignore_regex = [
     ),
     # Names for other types, which Sphinx takes for classes.
     (r"py:class", r"(.*\.)?(_T|Action|Authenticate|FrozenJson|Handler|Inbound|Json|ManagerWrapper|Send|Start)"),
+    (r"py:(class|obj)", r"ws_isolation\.router\.(_Plain|_T)"),
     # What the cores take and give: their tables are generated.
     (r"py:class", r"(.*\.)?(Heard|Answered|Ask|Admitted|Denied|Left|Refusal|Ticked|Ended|PeerGone)"),
     # Inner classes that a signature or a sentence names in passing.

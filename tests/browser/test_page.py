@@ -11,6 +11,7 @@ from playwright.async_api import Page, expect
 
 from tests.browser.chromium import Scheme, opened, screenshots
 from tests.demo.broken import share_one_stream
+from ws_isolation import UserExecutionContext
 from ws_isolation.demo.app import Demo
 from ws_isolation.demo.attacks import ATTACKS
 
@@ -135,7 +136,7 @@ async def test_attacks_disturb_nobody() -> None:
 @pytest.mark.requirement("P3")
 async def test_cut_cable_resumes_or_says_what_is_missing() -> None:
     """
-    A tab that missed nothing hears so when it comes back; one that missed events hears which.
+    A tab that missed nothing hears so when it comes back; one that missed events gets them, or hears which are gone.
     """
     async with opened() as it:
         await _cable(it.page, "Cut the cable of", "Alice", 1)
@@ -147,11 +148,22 @@ async def test_cut_cable_resumes_or_says_what_is_missing() -> None:
         await it.page.locator("#ask-bob").click()
         await expect(it.page.locator('[data-tab="bob-2"] .run-end.good')).to_be_visible(timeout=20_000)
         await _cable(it.page, "Reconnect", "Bob", 1)
-        gap = it.page.locator('[data-tab="bob-1"] .note', has_text="ws.gap")
-        await expect(gap).to_contain_text(re.compile(r"trimmed: events 1 to \d+ were missed"))
+        resumed = it.page.locator('[data-tab="bob-1"] .note', has_text="ws.resumed")
+        await expect(resumed).to_contain_text(re.compile(r"\d+ missed events came above"))
+        await expect(it.page.locator('[data-tab="bob-1"] .run-end.good')).to_be_visible()
+
+        await _cable(it.page, "Cut the cable of", "Alice", 1)
+        manager = it.demo.factory.create_manager(UserExecutionContext(user_id="alice"))
+        async with manager.run("ticker") as run:
+            for _ in range(it.demo.factory.settings.replay_events // 2):
+                async with run.tool("tick"):
+                    pass
+        await _cable(it.page, "Reconnect", "Alice", 1)
+        gap = it.page.locator('[data-tab="alice-1"] .note', has_text="ws.gap")
+        await expect(gap).to_contain_text(re.compile(r"replay_limit: events \d+ to \d+ were missed"))
         await it.page.screenshot(path=screenshots() / "reconnected.png")
 
-        await expect(it.page.locator(".answer.resumed")).to_have_count(1)
+        await expect(it.page.locator(".answer.resumed")).to_have_count(2)
         await expect(it.page.locator(".answer.gap")).to_have_count(1)
         assert [] == it.complaints
 

@@ -48,7 +48,10 @@ export class Tab {
   control(frame) {
     const at = (cursor) => `seq ${cursor.seq}`;
     if (frame.type === "ws.welcome") this.note("plain", h("code", {}, "ws.welcome"), ` stream at ${at(frame.cursor)}`);
-    if (frame.type === "ws.resumed") this.note("good", h("code", {}, "ws.resumed"), ` nothing was missed, stream at ${at(frame.cursor)}`);
+    if (frame.type === "ws.resumed") {
+      const missed = frame.count === 0 ? "nothing was missed" : `${frame.count} missed events came above`;
+      this.note("good", h("code", {}, "ws.resumed"), ` ${missed}, stream at ${at(frame.cursor)}`);
+    }
     if (frame.type === "ws.gap") {
       const range = frame.from_seq === undefined ? "" : `: events ${frame.from_seq} to ${frame.to_seq} were missed`;
       this.note("warn", h("code", {}, "ws.gap"), ` ${frame.reason}${range}; a real page reloads its state now`);
