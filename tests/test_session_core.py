@@ -35,10 +35,11 @@ from ws_isolation.steps import (
     Write,
     WriteFailed,
     WriterReady,
+    WriteWaits,
 )
 from ws_isolation.stream import Gap, Resumed
 from ws_isolation.testing import make_context
-from ws_isolation.wire import DEFAULT_WIRE, Unservable
+from ws_isolation.wire import DEFAULT_WIRE, Unservable, Wire
 
 PATHS: dict[State, list[Input]] = {
     State.LIVE: [],
@@ -793,3 +794,43 @@ def test_acks_are_kept() -> None:
 
     assert () == core.handle(Received(text(type="ws.ack", seq=9), START))
     assert 0 == core.acknowledged
+
+
+@pytest.mark.requirement("P1", "P2")
+@pytest.mark.parametrize(
+    ("wire", "expires_in", "whose", "code"),
+    [
+        (DEFAULT_WIRE, None, "alice", None),
+        (PlainWire(lambda _envelope: None), None, "alice", None),
+        (PlainWire(lambda envelope: 1 // len(envelope.prev[:0])), None, "alice", 4300),
+        (DEFAULT_WIRE, 5.0, "alice", 4101),
+        (DEFAULT_WIRE, None, "mallory", 4300),
+    ],
+    ids=["written", "left out", "wire fails", "expired", "foreign"],
+)
+def test_written_at_once(wire: Wire, expires_in: float | None, whose: str, code: int | None) -> None:
+    """
+    Where nothing is being written an event goes out in the same step, and is decided about like any other.
+    """
+    core = make_core(wire=wire, expires_in=expires_in)
+    written(core)
+    effects = core.handle(Offered(envelope_of(stream_of(whose)), START + 60, ready=True))
+
+    assert code == (None if core.code is None else core.code.code)
+    assert (code is None and wire is DEFAULT_WIRE) == any(isinstance(effect, Write) for effect in effects)
+
+
+def test_write_that_waits_has_a_deadline() -> None:
+    """
+    A write that was taken at once has no deadline; one that has to wait has, from the moment that it waits.
+    """
+    core = make_core()
+    written(core)
+    due = core.next_deadline()
+    core.handle(Offered(envelope_of(stream_of()), START + 1, ready=True))
+    assert due == core.next_deadline()
+    core.handle(WriteWaits(START + 1))
+    assert START + 11 == core.next_deadline()
+    assert State.CLOSED is not core.state
+    core.handle(Ticked(START + 11))
+    assert (State.CLOSED, "slow_consumer") == (core.state, None if core.code is None else core.code.slug)

@@ -6,7 +6,7 @@ one session is a ``_Dispatch`` of its own, which never reaches another's.
 
 Rule 1: the session's reader never waits here. ``stop``, pings and the
 disconnect are the session's business and pass by every handler. Rule 2: a
-message's thread is authorized before anything else of it happens. Rule 3: each
+message's thread is authorized before its handler begins. Rule 3: each
 message is handled in a task of its own that is owned until it is done, so a
 cancellation that is meant for one never strikes the next.
 """

@@ -317,15 +317,14 @@ class SessionCore:
 
     def _offered(self, happened: Offered) -> tuple[Effect, ...]:
         envelope = happened.envelope
+        in_scope = self._is_in_scope(envelope)
         if envelope.durable:
             if envelope.seq <= self._offered_seq and envelope.owner.key == self.identity.key:
                 return _NOTHING  # part of what was replayed; a foreign one goes on to the last hop, which reports it
             self._offered_seq = envelope.seq
-        if not self._is_in_scope(envelope):
-            if envelope.durable:
-                self._skipped = Cursor(envelope.epoch, envelope.seq, envelope.id)
+            self._skipped = None if in_scope else Cursor(envelope.epoch, envelope.seq, envelope.id)
+        if not in_scope:
             return _NOTHING
-        self._skipped = None
         if happened.ready and not self._opening and not len(self._outbox):
             return self._written_at_once(envelope, happened.now)
         if self._outbox.add(envelope):

@@ -10,13 +10,15 @@ import attrs
 import msgspec
 import pytest
 
+from tests.logs import TIME, NoReader, put
 from tests.shell import note
-from ws_isolation import ManagerFactory, Session
+from ws_isolation import ManagerFactory, Session, Settings
 from ws_isolation.backplanes.base import Listener
 from ws_isolation.backplanes.memory import MemoryBackplane
 from ws_isolation.events import Envelope
-from ws_isolation.keys import Identity
-from ws_isolation.stream import Cursor, Draft, Page, Start
+from ws_isolation.keys import Identity, identity_of
+from ws_isolation.stream import Cursor, Draft, Gap, Page, Start, Stream
+from ws_isolation.streams import LiveStream
 from ws_isolation.testing import FakeClock, RecordingTransport, make_context
 from ws_isolation.testing.clock import settle
 from ws_isolation.wire import DEFAULT_WIRE
@@ -288,3 +290,56 @@ async def test_engine_that_fell_back() -> None:
     assert "ws.gap" == values(second)[0]
     assert "divergence" in next(text for text in first.sent if "ws.gap" in text)
     await node.stop()
+
+
+@pytest.mark.scenario("S50")
+@pytest.mark.requirement("P3")
+async def test_what_comes_while_joining() -> None:
+    """
+    What a node makes up for or loses while a session joins reaches it: as events, or as a gap before later ones.
+    """
+    node = Node(engine := Engine())
+    first = await node.connect()
+    engine.opens.clear()
+    joining = [asyncio.create_task(node.connect("window")) for _ in range(2)]
+    await settle()
+    live = node.factory._runtime.streams.all()[0]
+    await node.send(1)
+    for seat in live.sessions[1:]:
+        seat.missed(Gap("divergence", Cursor("elsewhere", 7, "0" * 36)))
+    engine.opens.set()
+    second, third = await asyncio.gather(*joining)
+
+    assert [1] == values(first)
+    assert values(second) == values(third)
+    assert "ws.gap" in values(second)
+    await node.stop()
+
+
+@pytest.mark.requirement("P5")
+async def test_held_is_bounded() -> None:
+    """
+    While a history is being read, at most a thousand events are held; the rest is left to the next reading.
+    """
+    live = LiveStream(identity_of(make_context()), 0.0, NoReader())
+    stream = Stream(live.identity, "epoch")
+    live.reading = True
+    for _ in range(1_100):
+        live.arrived(put(stream, note()))
+
+    assert 1_024 == len(live._held)
+
+
+async def test_no_window() -> None:
+    """
+    With a window of no events nothing is kept, and a client behind the top gets a gap.
+    """
+    plane = MemoryBackplane(Settings(window_events=0))
+    identity = identity_of(make_context())
+    before = (await plane.read(identity, None)).top
+    stream = Stream(identity, "other")
+    for _ in range(2):
+        await plane.publish(identity, Draft(event=note(), owner=identity, id=f"{stream.seq:036d}", time=TIME))
+
+    assert 0 == plane.size
+    assert () == (await plane.read(identity, before)).entries

@@ -409,3 +409,13 @@ def test_variant() -> None:
         assert "agent_thinking" == caught.value.event
     with pytest.raises(attrs.exceptions.FrozenInstanceError):
         made.text = "other"  # type: ignore[misc]
+
+
+def test_payload_of_an_edited_event() -> None:
+    """
+    The payload of an event that was edited to hold what JSON cannot is refused with an error that says so.
+    """
+    event = completed()
+    object.__setattr__(event, "result", object())
+    with pytest.raises(InvalidEventError, match="or was edited"):
+        encode_data(event)

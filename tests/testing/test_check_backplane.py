@@ -26,11 +26,12 @@ from ws_isolation.testing import check_backplane
 
 class Around:
     """
-    Passes everything on to an engine in memory.
+    Passes everything on to an engine in memory, and keeps its listeners in a set as well, as engines do.
     """
 
     def __init__(self) -> None:
         self.inner = MemoryBackplane()
+        self.known: set[Listener] = set()
 
     async def publish(self, identity: Identity, draft: Draft, /) -> Envelope:
         """
@@ -42,6 +43,7 @@ class Around:
         """
         Pass on.
         """
+        self.known.add(listener)
         await self.inner.subscribe(identity, listener)
 
     def release(self, identity: Identity, listener: Listener, /) -> None:
