@@ -5,7 +5,7 @@ The first step of a coroutine, taken at once for a task that waits.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from contextvars import Context, ContextVar, copy_context
 from typing import Any
@@ -46,7 +46,7 @@ class Waiter:
 
 
 @asynccontextmanager
-async def waiting() -> AsyncIterator[Waiter]:
+async def waiting() -> AsyncGenerator[Waiter]:
     """
     Give a waiter, and end it.
     """

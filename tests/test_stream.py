@@ -158,53 +158,32 @@ def test_refused_event_leaves_no_trace(event: Event, limit: int, error: type[Exc
 SMALL: Final = Limits(events=3)
 
 
+ANSWERS: Final[dict[str, tuple[int, Start, tuple[int, list[int]] | Gap | None]]] = {
+    "live": (2, None, None),
+    "live, nothing yet": (0, None, None),
+    "window, nothing yet": (0, "window", (0, [])),
+    "window": (2, "window", (2, [1, 2])),
+    "window, trimmed": (5, "window", (5, [3, 4, 5])),
+    "top, nothing yet": (0, top(0), (0, [])),
+    "top": (2, top(2), (2, [])),
+    "behind": (3, top(1), (3, [2, 3])),
+    "behind, from the beginning": (3, top(0), (3, [1, 2, 3])),
+    "behind, the entry itself trimmed": (5, top(2), (5, [3, 4, 5])),
+    "trimmed": (5, top(1), Gap("trimmed", top(5), 2, 5)),
+    "trimmed, from the beginning": (5, top(0), Gap("trimmed", top(5), 1, 5)),
+    "ahead": (2, top(3), Gap("divergence", top(2))),
+    "another id at the top": (2, Cursor("epoch-1", 2, OTHER_ID), Gap("divergence", top(2))),
+    "another id": (3, Cursor("epoch-1", 1, OTHER_ID), Gap("divergence", top(3))),
+    "another id, the entry itself trimmed": (5, Cursor("epoch-1", 2, OTHER_ID), Gap("divergence", top(5))),
+    "another id, nothing yet": (0, Cursor("epoch-1", 0, OTHER_ID), Gap("divergence", top(0))),
+    "another epoch": (2, Cursor("epoch-0", 2, an_id(2)), Gap("epoch_changed", top(2))),
+    "another epoch, ahead": (2, Cursor("epoch-0", 9, an_id(1)), Gap("epoch_changed", top(2))),
+}
+
+
 @pytest.mark.requirement("P3")
 @pytest.mark.scenario("S52")
-@pytest.mark.parametrize(
-    ("count", "start", "expected"),
-    [
-        (2, None, None),
-        (0, None, None),
-        (0, "window", (0, [])),
-        (2, "window", (2, [1, 2])),
-        (5, "window", (5, [3, 4, 5])),
-        (0, top(0), (0, [])),
-        (2, top(2), (2, [])),
-        (3, top(1), (3, [2, 3])),
-        (3, top(0), (3, [1, 2, 3])),
-        (5, top(2), (5, [3, 4, 5])),
-        (5, top(1), Gap("trimmed", top(5), 2, 5)),
-        (5, top(0), Gap("trimmed", top(5), 1, 5)),
-        (2, top(3), Gap("divergence", top(2))),
-        (2, Cursor("epoch-1", 2, OTHER_ID), Gap("divergence", top(2))),
-        (3, Cursor("epoch-1", 1, OTHER_ID), Gap("divergence", top(3))),
-        (5, Cursor("epoch-1", 2, OTHER_ID), Gap("divergence", top(5))),
-        (0, Cursor("epoch-1", 0, OTHER_ID), Gap("divergence", top(0))),
-        (2, Cursor("epoch-0", 2, an_id(2)), Gap("epoch_changed", top(2))),
-        (2, Cursor("epoch-0", 9, an_id(1)), Gap("epoch_changed", top(2))),
-    ],
-    ids=[
-        "live",
-        "live, nothing yet",
-        "window, nothing yet",
-        "window",
-        "window, trimmed",
-        "top, nothing yet",
-        "top",
-        "behind",
-        "behind, from the beginning",
-        "behind, the entry itself trimmed",
-        "trimmed",
-        "trimmed, from the beginning",
-        "ahead",
-        "another id at the top",
-        "another id",
-        "another id, the entry itself trimmed",
-        "another id, nothing yet",
-        "another epoch",
-        "another epoch, ahead",
-    ],
-)
+@pytest.mark.parametrize(("count", "start", "expected"), ANSWERS.values(), ids=ANSWERS)
 def test_answer(count: int, start: Start, expected: tuple[int, list[int]] | Gap | None) -> None:
     """
     A start is answered truthfully: resumed with all that was missed, else a gap that says why and where.
@@ -281,20 +260,19 @@ def test_cleared_window_is_a_gap() -> None:
     assert Gap("trimmed", top(3), 3, 3) == asked(stream, top(2))
 
 
+SPOILT: Final[dict[str, Callable[[Page], Page]]] = {
+    "a hole": lambda page: Page(page.top, (*page.entries[:1], *page.entries[2:])),
+    "twice": lambda page: Page(page.top, (page.entries[1], *page.entries[1:])),
+    "no end": lambda page: Page(page.top, page.entries[:-1]),
+    "another end": lambda page: Page(Cursor("epoch-1", 4, OTHER_ID), page.entries),
+    "another epoch": lambda page: Page(Cursor("epoch-2", 4, an_id(4)), page.entries),
+    "another last one": lambda page: Page(page.top, (*page.entries[:2], put(with_events(3), note(), OTHER_ID))),
+    "backwards": lambda page: Page(page.top, page.entries[::-1]),
+}
+
+
 @pytest.mark.requirement("P3")
-@pytest.mark.parametrize(
-    "spoil",
-    [
-        lambda page: Page(page.top, (*page.entries[:1], *page.entries[2:])),
-        lambda page: Page(page.top, (page.entries[1], *page.entries[1:])),
-        lambda page: Page(page.top, page.entries[:-1]),
-        lambda page: Page(Cursor("epoch-1", 4, OTHER_ID), page.entries),
-        lambda page: Page(Cursor("epoch-2", 4, an_id(4)), page.entries),
-        lambda page: Page(page.top, (*page.entries[:2], put(with_events(3), note(), OTHER_ID))),
-        lambda page: Page(page.top, page.entries[::-1]),
-    ],
-    ids=["a hole", "twice", "no end", "another end", "another epoch", "another last one", "backwards"],
-)
+@pytest.mark.parametrize("spoil", SPOILT.values(), ids=SPOILT)
 def test_a_broken_history_is_not_replayed(spoil: Callable[[Page], Page]) -> None:
     """
     What an engine hands back is checked: a hole, a repetition or another history is a gap, never a part of a replay.

@@ -58,7 +58,9 @@ class Chain:
 
     def move_to(self, top: Cursor, /) -> None:
         """Go on from *top*: after a gap, nothing before it is expected any more."""
-        self._epoch, self._seq, self._last_id = top.epoch, top.seq, top.id
+        self._epoch: str = top.epoch
+        self._seq: int = top.seq
+        self._last_id: str = top.id
         self._recent.append(top.id)
 
     def follow(self, envelope: Envelope, /) -> Arrival:

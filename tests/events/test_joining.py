@@ -27,14 +27,16 @@ def thought(text: str, **members: Any) -> AgentThinking:
     """
     Return a piece of a thought.
     """
-    return AgentThinking(**IDS | {"thought_id": "x", "mode": "delta", "text": text} | members)
+    given: dict[str, Any] = {**IDS, "thought_id": "x", "mode": "delta", "text": text, **members}
+    return AgentThinking(**given)
 
 
 def said(text: str, **members: Any) -> AgentMessageDelta:
     """
     Return a piece of a message.
     """
-    return AgentMessageDelta(**IDS | {"message_id": "m", "delta": text} | members)
+    given: dict[str, Any] = {**IDS, "message_id": "m", "delta": text, **members}
+    return AgentMessageDelta(**given)
 
 
 def sealed(event: Event, user: str = "alice", epoch: str = "epoch") -> Envelope:

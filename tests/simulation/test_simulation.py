@@ -53,9 +53,13 @@ def _parts(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(runtime, "answer", _replays_a_part)
 
 
+def _sees_nothing(_core: SessionCore, _envelope: Envelope) -> None:
+    pass
+
+
 def _broadcasts(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(LiveStream, "offer", _to_all)
-    patch.setattr(SessionCore, "_breach", lambda _self, _envelope: None)
+    patch.setattr(SessionCore, "_breach", _sees_nothing)
 
 
 @pytest.mark.scenario("S65")
