@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import enum
 import hmac
-from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, TypeAlias, final
 
@@ -227,7 +226,8 @@ class SessionCore:
         self._skipped: Cursor | None = None
         self._thread_id = context.thread_id if settings.session_scope == "thread" else None
         # Stands before whatever is published from now on, and beside the outbox: a replay takes none of its room.
-        self._opening: deque[Waiting] = deque(self._first_frames(top, answer, expires_in))
+        # A list, last first: it is empty for most of a session's life, and an empty deque holds 600 bytes.
+        self._opening: list[Waiting] = self._first_frames(top, answer, expires_in)[::-1]
 
     def handle(self, happened: Input, /) -> tuple[Effect, ...]:
         """
@@ -477,7 +477,7 @@ class SessionCore:
         return _NOTHING
 
     def _next_item(self) -> Waiting | None:
-        return self._opening.popleft() if self._opening else self._outbox.take()
+        return self._opening.pop() if self._opening else self._outbox.take()
 
     def _drop_waiting(self) -> None:
         self._opening.clear()
