@@ -6,7 +6,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from typing import Any, cast
 
+import attrs
 import pytest
 
 from tests.shell import Bench, FaultyTransport, note
@@ -14,7 +16,9 @@ from ws_isolation import Delivery, PlainWire, Settings, events
 from ws_isolation.errors import TransportClosedError
 from ws_isolation.events import Envelope
 from ws_isolation.frames import Frame, Inbound
+from ws_isolation.testing import RecordingTransport
 from ws_isolation.testing.clock import settle
+from ws_isolation.typing import Transport
 from ws_isolation.wire import DEFAULT_WIRE, DefaultWire, Unservable
 
 pytestmark = pytest.mark.requirement("P2", "P5")
@@ -411,3 +415,43 @@ def test_logs_stay_quiet(caplog: pytest.LogCaptureFixture) -> None:
     Nothing here logs as critical: that is for breaches alone.
     """
     assert [] == [record for record in caplog.records if record.levelno >= logging.CRITICAL]
+
+
+@attrs.define
+class CancelsItself:
+    """
+    A transport in which something is cancelled when it writes an event, as a cancelled scope of a middleware would.
+    """
+
+    inner: RecordingTransport = attrs.field(factory=RecordingTransport)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.inner, name)
+
+    async def send(self, text: str, /) -> None:
+        """
+        Write control frames only.
+        """
+        if '"custom"' in text:
+            raise asyncio.CancelledError
+        await self.inner.send(text)
+
+
+@pytest.mark.requirement("P2", "P5")
+async def test_cancellation_inside_a_write_is_not_the_senders() -> None:
+    """
+    Whoever sends is not cancelled by what is cancelled inside one socket's write; that session ends with 4300.
+    """
+    bench = Bench.new()
+    broken = CancelsItself()
+    sound, served = await bench.serve(), await bench.serve(transport=cast("Transport", broken))
+    delivery = await bench.manager().send(note())
+    await served.over()
+
+    assert (1, 1) == (delivery.sessions, delivery.refused)
+    assert ["ws.welcome", "ws.goodbye"] == broken.inner.types()
+    assert broken.inner.closed is not None
+    assert 4300 == broken.inner.closed[0]
+    assert ["ws.welcome", "custom"] == sound.transport.types()
+    sound.session.close()
+    await sound.over()

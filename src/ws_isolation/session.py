@@ -620,7 +620,8 @@ class Session:
             self._parked = step(self._transport.send(text), self._io[0], self._writes_in)
         except TransportClosedError as error:
             self._peer_gone(error)
-        except Exception as error:  # noqa: BLE001  # an adapter may raise anything
+        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001  # an adapter may raise anything
+            # Whoever sends is no part of it: a cancellation in there is not theirs either.
             self._write_failed(error)
         if self._parked is None:
             return True
@@ -644,7 +645,7 @@ class Session:
             if observer is not None:
                 observer.write_time(clock.monotonic() - begun)
 
-    def _write_failed(self, error: Exception) -> None:
+    def _write_failed(self, error: BaseException) -> None:
         self._log(logging.ERROR, "the transport's send() failed", error=error)
         self._feed(WriteFailed(self._home.clock.monotonic()))
 
