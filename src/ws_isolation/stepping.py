@@ -30,8 +30,8 @@ class Parked:
     __slots__ = ("coroutine", "waits_for")
 
     def __init__(self, coroutine: Coroutine[Any, Any, None], waits_for: object) -> None:
-        self.coroutine = coroutine
-        self.waits_for = waits_for
+        self.coroutine: Coroutine[Any, Any, None] = coroutine
+        self.waits_for: object = waits_for
 
     def drop(self) -> None:
         """End it where it stands: its ``finally`` blocks run."""
