@@ -34,12 +34,16 @@ Every exception that the library raises, split by who has to act.
     │   ├── NotFoundError
     │   ├── ExpiredError
     │   └── ClaimsChangedError
+    ├── BackplaneError
+    │   ├── EngineUnavailableError
+    │   └── EngineTimeoutError
     ├── TransportClosedError
     └── OwnerMismatchError
 
 *Context*, *event* and *usage* errors are the caller's: the message says what to
 change. *Peer* errors are what a client did; *access* errors are what an
-application's ``authenticate`` raises to refuse one. ``OwnerMismatchError`` is a
+application's ``authenticate`` raises to refuse one. *Backplane* errors are the
+engine's behind the streams: the operator's. ``OwnerMismatchError`` is a
 defect that the last hop stopped.
 
 Rule 1: an error can always be built, shown, logged and pickled. Its arguments
@@ -51,8 +55,8 @@ Rule 2: a text is at most 300 characters, unless it has to print two types.
 
 ``close_code`` is the code that a session is closed with when the error decides
 its end: refused by ``authenticate``, sent by a client, stopped at the last hop.
-Out of a handler, access and peer errors and an expired context keep theirs, and
-anything else is 4300. See :mod:`ws_isolation.closing`.
+Out of a handler, access, peer and backplane errors and an expired context keep
+theirs, and anything else is 4300. See :mod:`ws_isolation.closing`.
 """
 
 from __future__ import annotations
@@ -61,6 +65,7 @@ from typing import ClassVar
 
 __all__ = (
     "AccessError",
+    "BackplaneError",
     "BadFrameError",
     "ClaimsChangedError",
     "ClosedError",
@@ -69,6 +74,8 @@ __all__ = (
     "ContextExpiredError",
     "ContextIntegrityError",
     "ContextTypeError",
+    "EngineTimeoutError",
+    "EngineUnavailableError",
     "EventError",
     "EventTypeError",
     "ExpiredError",
@@ -461,6 +468,33 @@ class ClaimsChangedError(AccessError):
     """A refreshed credential is valid, and what it allows needs a new session."""
 
     close_code = 4103
+
+
+class BackplaneError(IsolationError):
+    """
+    The engine behind the streams did not do its part.
+
+    An engine of one's own may raise these, or anything else: it counts as unavailable then.
+    """
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(problem)
+        self.problem = problem
+
+    def __str__(self) -> str:
+        return bounded(self.problem)
+
+
+class EngineUnavailableError(BackplaneError):
+    """The engine cannot be reached, or failed."""
+
+    close_code = 4302
+
+
+class EngineTimeoutError(BackplaneError):
+    """The engine did not answer in time."""
+
+    close_code = 4304
 
 
 class TransportClosedError(IsolationError):

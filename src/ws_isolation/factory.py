@@ -34,7 +34,6 @@ from .runtime import Runtime
 from .session import Session
 from .session_core import SessionCore
 from .settings import Settings
-from .streams import Seat
 from .wire import DEFAULT_WIRE, Wire
 
 if TYPE_CHECKING:
@@ -338,13 +337,11 @@ class ManagerFactory:
 
         Raises:
             ContextTypeError, ContextIntegrityError: As ``create_manager()``. The transport was not touched.
+            EngineUnavailableError, EngineTimeoutError: The engine could not say where the stream stands. The
+                transport was not touched.
         """
         session = await self.open_session(context, transport, wire=wire, start=start, handshake=handshake)
         session.begin()
-        if self.bars(context):
-            session.close(closing.REVOKED)
-        if self._runtime.is_draining:
-            session.close(closing.DRAIN)  # stop() knows those that were there when it began
         try:
             yield session
         except BaseException as error:
@@ -366,7 +363,11 @@ class ManagerFactory:
         handshake: Handshake | None,
         enforce_pongs: bool = False,
     ) -> Session:
-        """Put a new session on its identity's stream. For adapters: the caller must serve or leave it."""
+        """
+        Put a new session on its identity's stream. For adapters: the caller must serve or leave it.
+
+        One that was revoked, or met a drain, before its client was told anything comes back ended: serving it says so.
+        """
         runtime = self._runtime
         runtime.require_running("open_session()")
         manager = self.create_manager(context)
@@ -377,27 +378,17 @@ class ManagerFactory:
             live.rate = TokenBucket(
                 per_minute=bounds.identity_messages_per_minute, burst=bounds.identity_message_burst, now=now
             )
-        # The seat is taken in the step that found it free, and keeps what is published until the session sits there.
-        seat = Seat()
-        live.subscribe(seat)
-        try:
-            top, answer = await runtime.join(live, start)
-            core = SessionCore(
-                context=context,
-                connection_id=new_uuid7(),
-                incident_id=new_incident_id(),
-                settings=runtime.settings,
-                wire=wire,
-                top=top,
-                answer=answer,
-                enforce_pongs=enforce_pongs,
-                expires_in=self.expires_in(context),
-                now=runtime.clock.monotonic(),
-                shared_rate=live.rate,
-            )
-        except BaseException:
-            runtime.seat_lost(live, seat)
-            raise
+        core = SessionCore(
+            context=context,
+            connection_id=new_uuid7(),
+            incident_id=new_incident_id(),
+            settings=runtime.settings,
+            wire=wire,
+            enforce_pongs=enforce_pongs,
+            expires_in=self.expires_in(context),
+            now=now,
+            shared_rate=live.rate,
+        )
         session = Session(
             core=core,
             transport=transport,
@@ -407,7 +398,17 @@ class ManagerFactory:
             home=runtime,
             handshake=handshake,
         )
-        runtime.add_session(live, seat, session)
+        # From here on the identity's revocation and a drain reach it, and what is published is kept for it.
+        runtime.add_session(live, session)
+        if self.bars(context):
+            session.close(closing.REVOKED)
+        if runtime.is_draining:
+            session.close(closing.DRAIN)
+        try:
+            await runtime.join(live, session, start)
+        except BaseException:
+            session.abandon()
+            raise
         return session
 
     def expires_in(self, context: UserExecutionContext, /) -> float | None:

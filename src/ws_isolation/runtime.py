@@ -23,7 +23,14 @@ from .backplanes.memory import MemoryBackplane
 from .chain import Chain
 from .clockwork import Clockwork
 from .delivery import Delivery
-from .errors import ConcurrencyError, InvalidStateError
+from .errors import (
+    BackplaneError,
+    ConcurrencyError,
+    EngineTimeoutError,
+    EngineUnavailableError,
+    InvalidStateError,
+    type_name,
+)
 from .events.envelope import format_unix
 from .hooks import Span, guarded
 from .ids import new_fractions, new_incident_id, new_uuid7
@@ -33,7 +40,7 @@ from .run import CANCEL_PREFIX
 from .session import Session
 from .spreading import closing_delays
 from .stream import Cursor, Draft, Gap, Resumed, answer
-from .streams import LiveStream, Seat, Streams
+from .streams import LiveStream, Streams
 
 if TYPE_CHECKING:
     from .backplanes.base import Backplane
@@ -71,7 +78,7 @@ class Runtime:
         is_draining: Whether it is stopping.
         observer: The guard around the observer; None, and nothing is called, where there is none.
         streams: Of all identities.
-        sessions: Open ones, in the order in which they came.
+        sessions: Those that have not ended, in the order in which they came; whether each was told where it stands.
         entering: Accepted sockets that still have to say who they are.
         revocations: Who may not come back; kept across stop and start.
         pending: Handshakes that are not authenticated yet.
@@ -121,7 +128,7 @@ class Runtime:
             MemoryBackplane(self.settings, monotonic=self.clock.monotonic) if given is None else given
         )
         self._readings: set[asyncio.Task[None]] = set()
-        self.sessions: dict[Session, None] = {}
+        self.sessions: dict[Session, bool] = {}
         self.entering: dict[Entrance, None] = {}
         self.is_draining: bool = False
         self._clockwork: Clockwork[Session | LiveStream] = Clockwork(
@@ -334,12 +341,32 @@ class Runtime:
 
     # What sessions ask for.
 
-    async def join(self, live: LiveStream, start: Start, /) -> tuple[Cursor, Resumed | Gap | None]:
+    async def join(self, live: LiveStream, session: Session, start: Start, /) -> None:
         """
-        Follow the identity's stream, and return where it stands and what a client that begins at *start* gets.
+        Follow the identity's stream, and tell *session* where it stands and what its client gets.
 
-        Whoever calls has taken a seat before: nothing that is published meanwhile is missed.
+        The session is on the stream already: nothing that is published meanwhile is missed.
+
+        Raises:
+            EngineTimeoutError: It took longer than ``Settings.engine_seconds``.
+            EngineUnavailableError: The engine failed.
         """
+        try:
+            await session.join(self._place(live, start), self.settings.engine_seconds)
+        except BackplaneError:
+            raise
+        except TimeoutError:
+            seconds = self.settings.engine_seconds
+            msg = f"the engine did not say within {seconds:g} s where the stream stands (Settings.engine_seconds)"
+            raise EngineTimeoutError(msg) from None
+        except Exception as error:
+            msg = f"the engine failed while a session joined its stream ({type_name(type(error))})"
+            raise EngineUnavailableError(msg) from error
+        if session.is_open:
+            self._session_joined(live, session)
+
+    async def _place(self, live: LiveStream, start: Start) -> tuple[Cursor, Resumed | Gap | None]:
+        """Return where the stream stands, and what a client that begins at *start* gets."""
         async with live.joining:
             chain = live.chain or await self._follow(live)
         if start is None:
@@ -370,36 +397,29 @@ class Runtime:
             self.backplane.release(live.identity, live)
             raise
 
-    def add_session(self, live: LiveStream, seat: Seat, session: Session, /) -> None:
-        """Put a session in its seat on its identity's stream."""
-        live.replace(seat, session)
-        self.sessions[session] = None
+    def add_session(self, live: LiveStream, session: Session, /) -> None:
+        """Put a session on its identity's stream; what is published from now on is offered to it."""
+        live.subscribe(session)
+        self.sessions[session] = False
+
+    def _session_joined(self, live: LiveStream, session: Session, /) -> None:
+        """Note that a session was told where its stream stands."""
+        self.sessions[session] = True
         if self.observer is not None:
             self.observer.session_opened()
-        if seat.gap is not None:
-            session.missed(seat.gap)
-            self._noted(seat.gap)
-        for envelope in seat.kept:
-            session.offer(envelope)
         if live.tip_due == float("inf"):
             live.tip_due = self._next_tip()
         self._look_at(live, live.tip_due)
 
-    def seat_lost(self, live: LiveStream, seat: Seat, /) -> None:
-        """Take back the seat of a session that could not be opened."""
-        now = self.clock.monotonic()
-        live.unsubscribe(seat, now)
-        self._look_at(live, now + self.settings.stream_seconds)
-
     def session_ended(self, live: LiveStream, session: Session, /) -> None:
         """Take this very session off its stream; its work may go on for a while."""
         now = self.clock.monotonic()
-        self.sessions.pop(session, None)
+        was_told = self.sessions.pop(session, False)
         live.unsubscribe(session, now)
         code = None if session.code is None else session.code.code
         if code is not None:
             self._count_close(code)
-        if self.observer is not None:
+        if self.observer is not None and was_told:
             self.observer.session_closed(code)
         if not live.sessions:
             self._look_at(live, now + min(self.settings.stream_seconds, self.settings.detached_seconds))
@@ -504,5 +524,4 @@ class Runtime:
             gap = live.caught_up(page, self.settings.replay_events)
             if gap is not None:
                 report(logging.WARNING, f"gap: {gap.reason}", count=len(live.sessions))
-                # Those that are on their way in are told, and counted, when they have come.
-                self._noted(gap, sum(not isinstance(one, Seat) for one in live.sessions))
+                self._noted(gap, len(live.sessions))

@@ -25,6 +25,7 @@ from .door import Refusal, check_door, is_plain
 from .entrance import Entrance
 from .errors import (
     AccessError,
+    BackplaneError,
     ContextError,
     ExpiredError,
     PeerError,
@@ -238,8 +239,9 @@ async def _settle(
             handshake=handshake,
             enforce_pongs=enforce_pongs,
         )
-    except Exception as error:  # noqa: BLE001  # the factory has stopped, or the application's manager raised
-        failed = Denied(closing.INTERNAL_ERROR, "the session could not be opened", error)
+    except Exception as error:  # noqa: BLE001  # the engine, a factory that has stopped, the application's manager
+        code = closing.code_of(error.close_code) if isinstance(error, BackplaneError) else closing.INTERNAL_ERROR
+        failed = Denied(code, "the session could not be opened", error)
         await finish(tell(transport, handshake, factory, wire, failed))
         return None
 

@@ -20,12 +20,13 @@ import logging
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextvars import Context, copy_context
-from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeAlias, TypeVar, assert_never, final
+from typing import TYPE_CHECKING, Any, Final, NoReturn, Protocol, TypeAlias, TypeVar, assert_never, final
 
 from . import closing
 from .closing import CloseCode
 from .errors import (
     AccessError,
+    BackplaneError,
     ClosedError,
     ConcurrencyError,
     ContextExpiredError,
@@ -52,6 +53,7 @@ from .steps import (
     Ended,
     Finished,
     Input,
+    Joined,
     Missed,
     Offered,
     PeerGone,
@@ -76,13 +78,15 @@ if TYPE_CHECKING:
     from .manager import IsolatedManager
     from .observing import SpanName
     from .settings import Settings
-    from .stream import Gap
+    from .stream import Cursor, Gap, Resumed
     from .streams import LiveStream
     from .typing import Clock, Transport
 
 __all__ = ("Handler", "Session")
 
 _T = TypeVar("_T")
+_SPOKEN: Final = (AccessError, BackplaneError, ContextExpiredError, PeerError)
+"""Errors that say themselves with which code a session ends."""
 
 
 class Home(Protocol):
@@ -162,6 +166,7 @@ class Session:
         "_idle",
         "_inbox",
         "_inbox_ready",
+        "_interrupt",
         "_io",
         "_live",
         "_narrowed",
@@ -201,6 +206,8 @@ class Session:
         self._inbox: deque[Message] = deque()
         self._inbox_ready: asyncio.Future[None] | None = None
         self._reading = False
+        self._interrupt: Callable[[], None] | None = None
+        """Stops waiting for the engine, while that goes on."""
         self._reauthenticate: Reauthenticate | None = None
         self._refresh: asyncio.Task[None] | None = None
         self._waited = False
@@ -432,6 +439,36 @@ class Session:
         if self._core.context is context:
             self.manager = manager
 
+    async def join(self, answer: Awaitable[tuple[Cursor, Resumed | Gap | None]], seconds: float, /) -> None:
+        """
+        Wait until *answer* says where the stream stands. For the factory, not for handlers.
+
+        Returns early when the session ends meanwhile; what is published meanwhile is kept for it.
+
+        Raises:
+            TimeoutError: There was no answer for so many seconds. The session is as it was.
+        """
+        loop, clock = asyncio.get_running_loop(), self._home.clock
+        try:
+            async with asyncio.timeout(None) as patience:
+                self._interrupt = lambda: patience.reschedule(loop.time())
+                timer = clock.call_at(clock.monotonic() + seconds, self._interrupt)
+                try:
+                    top, came_to = await answer
+                finally:
+                    timer.cancel()
+                    self._interrupt = None
+        except TimeoutError:
+            if self.is_open:
+                raise
+        else:
+            self._feed(Joined(top, came_to, clock.monotonic()))
+
+    def abandon(self) -> None:
+        """Take the session off its stream, and leave its socket alone. For the factory, not for handlers."""
+        self._feed(PeerGone(1006))
+        self._done.set()
+
     def offer(self, envelope: Envelope, /) -> bool:
         """Queue an envelope of the stream without waiting; False where it cannot be taken. Not for handlers."""
         core = self._core
@@ -514,7 +551,7 @@ class Session:
             self.close(closing.DRAIN if draining else closing.INTERNAL_ERROR)
         else:
             self._log(logging.ERROR, "the handler failed", error=error)
-            spoken = error.close_code if isinstance(error, AccessError | ContextExpiredError | PeerError) else None
+            spoken = error.close_code if isinstance(error, _SPOKEN) else None
             self.close(closing.INTERNAL_ERROR if spoken is None else closing.code_of(spoken))
 
     async def leave(self) -> None:
@@ -688,6 +725,8 @@ class Session:
                 self._home.session_ended(self._live, self)
                 self._ended.set()
                 self._waited = self._reading
+                if self._interrupt is not None:
+                    self._interrupt()
                 _resolve(self._inbox_ready)
                 self._wake_writer()
             case Abort():

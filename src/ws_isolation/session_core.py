@@ -19,7 +19,7 @@ from __future__ import annotations
 import enum
 import hmac
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final, TypeAlias, final
+from typing import TYPE_CHECKING, Final, TypeAlias, cast, final
 
 from msgspec import UNSET
 
@@ -65,6 +65,7 @@ from .steps import (
     Ended,
     Finished,
     Input,
+    Joined,
     Missed,
     Offered,
     PeerGone,
@@ -103,6 +104,7 @@ _LAG_SECONDS: Final = 1.0
 class State(enum.Enum):
     """Where a session is."""
 
+    JOINING = "joining"
     LIVE = "live"
     REFRESHING = "refreshing"
     DRAINING = "draining"
@@ -110,6 +112,8 @@ class State(enum.Enum):
     CLOSED = "closed"
 
 
+_MOST_KEPT: Final = 1_024
+"""Envelopes that wait for the answer of the engine; with more they are made up for by a gap."""
 _OPEN: Final = (State.LIVE, State.REFRESHING, State.DRAINING)
 _WAKE: Final[tuple[Effect, ...]] = (Wake(),)
 _NOTHING: Final[tuple[Effect, ...]] = ()
@@ -126,8 +130,6 @@ class SessionCore:
         incident_id: What the user quotes should this session fail.
         settings: The bounds.
         wire: How the client is spoken to.
-        top: The stream's cursor when the session was put on it.
-        answer: What the client's own cursor came to, with what is replayed; None where it gave none.
         enforce_pongs: Whether silence after a ping ends the session.
         expires_in: Seconds until ``expires_at``, None where it never comes.
         now: Seconds, monotonic.
@@ -145,6 +147,7 @@ class SessionCore:
         "_errors",
         "_expiry_due",
         "_inbox",
+        "_kept_gap",
         "_offered_seq",
         "_opening",
         "_outbox",
@@ -180,8 +183,6 @@ class SessionCore:
         incident_id: str,
         settings: Settings,
         wire: Wire,
-        top: Cursor,
-        answer: Resumed | Gap | None,
         enforce_pongs: bool,
         expires_in: float | None,
         now: float,
@@ -191,7 +192,7 @@ class SessionCore:
         self.identity: Identity = identity_of(context)
         self.connection_id: str = connection_id
         self.incident_id: str = incident_id
-        self.state: State = State.LIVE
+        self.state: State = State.JOINING
         self.code: CloseCode | None = None
         """The code of the first recorded end, None while the session lives and where the peer left."""
         self.written: int = 0
@@ -201,7 +202,7 @@ class SessionCore:
         self._outbox = Outbox(
             events=settings.outbox_events, size=settings.outbox_bytes, event_bytes=settings.event_bytes
         )
-        self._seq = top.seq
+        self._seq = 0
         self._inbox = 0
         self._rate = TokenBucket(per_minute=settings.messages_per_minute, burst=settings.message_burst, now=now)
         self._shared_rate = shared_rate
@@ -222,12 +223,15 @@ class SessionCore:
         self._drain_due: float | None = None
         self._age_due = None if settings.max_age_seconds is None else now + settings.max_age_seconds
         self._expiry_due = None if expires_in is None else now + expires_in + settings.expiry_skew_seconds
-        self._offered_seq = top.seq
+        self._offered_seq = 0
         self._skipped: Cursor | None = None
         self._thread_id = context.thread_id if settings.session_scope == "thread" else None
         # Stands before whatever is published from now on, and beside the outbox: a replay takes none of its room.
         # A list, last first: it is empty for most of a session's life, and an empty deque holds 600 bytes.
-        self._opening: list[Waiting] = self._first_frames(top, answer, expires_in)[::-1]
+        # Until the engine has answered it holds what is published meanwhile, first first.
+        self._opening: list[Waiting] = []
+        self._kept_gap: Gap | None = None
+        """The last gap before the engine has answered: what was kept before it does not matter any more."""
 
     def handle(self, happened: Input, /) -> tuple[Effect, ...]:
         """
@@ -285,7 +289,7 @@ class SessionCore:
         """Let messages name a thread: somebody decides about each."""
         self._threads = True
 
-    def _welcome(self, top: Cursor, expires_in: float | None) -> Welcome:
+    def _welcome(self, top: Cursor, now: float) -> Welcome:
         settings = self._settings
         return Welcome(
             connection_id=self.connection_id,
@@ -296,11 +300,39 @@ class SessionCore:
             message_bytes=settings.message_bytes,
             event_bytes=settings.event_bytes,
             replay_events=settings.replay_events,
-            expires_in_ms=None if expires_in is None else max(0, round(expires_in * 1000)),
+            expires_in_ms=self._expires_in_ms(now),
         )
 
-    def _first_frames(self, top: Cursor, answer: Resumed | Gap | None, expires_in: float | None) -> list[Waiting]:
-        frames: list[Waiting] = [self._welcome(top, expires_in)]
+    def _joined(self, happened: Joined) -> tuple[Effect, ...]:
+        kept = self._opening
+        self._seq = self._offered_seq = happened.top.seq
+        self._opening = self._first_frames(happened.top, happened.answer, happened.now)[::-1]
+        self._ping_due = happened.now + self._settings.heartbeat_seconds
+        self.state = State.LIVE
+        if self._kept_gap is not None:
+            self._missed(Missed(self._kept_gap))
+        for envelope in kept:
+            effects = self._offered(Offered(cast("Envelope", envelope)))
+            if not self.is_open:
+                return effects
+        return _WAKE
+
+    def _keep(self, happened: Offered) -> tuple[Effect, ...]:
+        envelope = happened.envelope
+        if len(self._opening) >= _MOST_KEPT:
+            self._opening.clear()
+            self._kept_gap = Gap("replay_limit", Cursor(envelope.epoch, envelope.seq, envelope.id))
+        else:
+            self._opening.append(envelope)
+        return _NOTHING
+
+    def _keep_gap(self, happened: Missed) -> tuple[Effect, ...]:
+        self._opening.clear()
+        self._kept_gap = happened.gap
+        return _NOTHING
+
+    def _first_frames(self, top: Cursor, answer: Resumed | Gap | None, now: float) -> list[Waiting]:
+        frames: list[Waiting] = [self._welcome(top, now)]
         if isinstance(answer, Resumed):
             if answer.replay:
                 self._seq = answer.replay[0].seq - 1
@@ -401,6 +433,11 @@ class SessionCore:
         if self.state is State.REFRESHING:
             self.state = State.LIVE
         return self._ping()
+
+    def _drained_early(self, happened: Draining) -> tuple[Effect, ...]:
+        """Nothing was said to the client yet: it need not wait for its turn."""
+        self._retry_after_ms = happened.retry_after_ms
+        return self._end(closing.DRAIN, now=happened.now)
 
     def _draining(self, happened: Draining) -> tuple[Effect, ...]:
         if happened.close_at <= happened.now:
@@ -570,6 +607,10 @@ class SessionCore:
             return self._ping()
         return _NOTHING
 
+    def _ticked_joining(self, happened: Ticked) -> tuple[Effect, ...]:
+        self._ping_due = happened.now + self._settings.heartbeat_seconds  # there is no ping before welcome
+        return self._ticked(happened)
+
     def _ping(self) -> tuple[Effect, ...]:
         if self._ping_waits:
             return _NOTHING  # one at a time: behind a slow write they would pile up
@@ -610,7 +651,7 @@ class SessionCore:
         report: str = "",
         error: Exception | None = None,
     ) -> tuple[Effect, ...]:
-        if code.code in _CLEARED:
+        if code.code in _CLEARED or self.state is State.JOINING:
             self._drop_waiting()
         self._outbox.add_frame(self._goodbye(code))
         self.code = code
@@ -652,9 +693,18 @@ _WHILE_OPEN: Final[dict[type, _Transition]] = {
 }
 
 TRANSITIONS: Final[dict[tuple[State, type], _Transition]] = {
+    (State.JOINING, Joined): SessionCore._joined,
+    (State.JOINING, Offered): SessionCore._keep,
+    (State.JOINING, Missed): SessionCore._keep_gap,
+    (State.JOINING, Ticked): SessionCore._ticked_joining,
+    (State.JOINING, Draining): SessionCore._drained_early,
+    (State.JOINING, Ended): SessionCore._ended,
+    (State.JOINING, PeerGone): SessionCore._peer_gone,
     **{(state, kind): method for state in _OPEN for kind, method in _WHILE_OPEN.items()},
     (State.REFRESHING, Renewed): SessionCore._renewed,
     (State.DRAINING, Renewed): SessionCore._renewed,
+    (State.CLOSING, Joined): SessionCore._ignored,
+    (State.CLOSED, Joined): SessionCore._ignored,
     (State.CLOSING, Renewed): SessionCore._ignored,
     (State.CLOSED, Renewed): SessionCore._ignored,
     (State.CLOSING, Draining): SessionCore._ignored,

@@ -27,6 +27,7 @@ _SECONDS: Final = {
     "auth_seconds": (0.1, 600.0),
     "write_seconds": (0.1, 600.0),
     "close_seconds": (0.1, 60.0),
+    "engine_seconds": (0.05, 60.0),
     "drain_seconds": (0.1, 3_600.0),
     "detached_seconds": (0.0, 86_400.0),
     "stream_seconds": (1.0, 86_400.0),
@@ -101,6 +102,11 @@ class Settings:
     """Seconds that one write may take before the reader counts as stalled, 0.1 to 600."""
     close_seconds: float = 2.0
     """Seconds for goodbye and close together, 0.1 to 60."""
+    engine_seconds: float = 1.0
+    """
+    Seconds that the engine may take to say where a stream stands when a session joins it, 0.05 to 60; then 4304. A
+    client is better told to come back than kept waiting.
+    """
     drain_seconds: float = 10.0
     """Seconds that ending all sessions may take, 0.1 to 3,600. Give the process that much before it is killed."""
     drain_share: float = 0.02
