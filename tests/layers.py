@@ -58,7 +58,17 @@ LAYERS: Final[tuple[tuple[str, ...], ...]] = (
         "decoding",
     ),
     # 4: one socket, as a state machine
-    ("wire", "steps", "session_core", "admission"),
+    (
+        "wire",
+        "steps",
+        "core_state",
+        "core_writing",
+        "core_manners",
+        "core_reading",
+        "core_joining",
+        "session_core",
+        "admission",
+    ),
     # 5: where streams live
     ("backplanes", "backplanes.memory", "streams"),
     # 6: the asyncio shell
@@ -72,6 +82,11 @@ LAYERS: Final[tuple[tuple[str, ...], ...]] = (
         "run",
         "manager",
         "stepping",
+        "session_home",
+        "session_writing",
+        "session_ending",
+        "session_joining",
+        "session_reading",
         "session",
         "router",
         "clockwork",
