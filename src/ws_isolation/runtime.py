@@ -493,6 +493,12 @@ class Runtime:
         self._readings.add(task)
         task.add_done_callback(self._readings.discard)
 
+    def check_soon(self, live: LiveStream, /) -> None:
+        """Read whether the identity is revoked, in a task of its own."""
+
+    def replaced(self, live: LiveStream, connection_id: str, /) -> None:
+        """End this very session, if it is here: a newer one of its identity took its place."""
+
     async def _read_again(self, live: LiveStream) -> None:
         try:
             chain = live.chain

@@ -56,6 +56,27 @@ class Engine:
         elif not self.deaf and self.listener is not None:
             self.listener.arrived(envelope)
 
+    def revoked(self) -> None:
+        """
+        Pass on.
+        """
+        if self.listener is not None:
+            self.listener.revoked()
+
+    def replaced(self, connection_id: str, /) -> None:
+        """
+        Pass on.
+        """
+        if self.listener is not None:
+            self.listener.replaced(connection_id)
+
+    def interrupted(self) -> None:
+        """
+        Pass on.
+        """
+        if self.listener is not None:
+            self.listener.interrupted()
+
     async def publish(self, identity: Identity, draft: Draft, /) -> Envelope:
         """
         Pass on.
