@@ -48,6 +48,7 @@ LAYERS: Final[tuple[tuple[str, ...], ...]] = (
         "stream",
         "chain",
         "backplanes.base",
+        "leases",
         "handshake",
         "door",
         "frames",

@@ -34,16 +34,15 @@ Every exception that the library raises, split by who has to act.
     │   ├── NotFoundError
     │   ├── ExpiredError
     │   └── ClaimsChangedError
-    ├── BackplaneError
-    │   ├── EngineUnavailableError
+    ├── EngineUnavailableError
     │   └── EngineTimeoutError
     ├── TransportClosedError
     └── OwnerMismatchError
 
 *Context*, *event* and *usage* errors are the caller's: the message says what to
 change. *Peer* errors are what a client did; *access* errors are what an
-application's ``authenticate`` raises to refuse one. *Backplane* errors are the
-engine's behind the streams: the operator's. ``OwnerMismatchError`` is a
+application's ``authenticate`` raises to refuse one. *Engine* errors are the
+backplane's: what it did not answer is not guessed. ``OwnerMismatchError`` is a
 defect that the last hop stopped.
 
 Rule 1: an error can always be built, shown, logged and pickled. Its arguments
@@ -55,7 +54,7 @@ Rule 2: a text is at most 300 characters, unless it has to print two types.
 
 ``close_code`` is the code that a session is closed with when the error decides
 its end: refused by ``authenticate``, sent by a client, stopped at the last hop.
-Out of a handler, access, peer and backplane errors and an expired context keep
+Out of a handler, access, peer and engine errors and an expired context keep
 theirs, and anything else is 4300. See :mod:`ws_isolation.closing`.
 """
 
@@ -65,7 +64,6 @@ from typing import ClassVar
 
 __all__ = (
     "AccessError",
-    "BackplaneError",
     "BadFrameError",
     "ClaimsChangedError",
     "ClosedError",
@@ -470,29 +468,28 @@ class ClaimsChangedError(AccessError):
     close_code = 4103
 
 
-class BackplaneError(IsolationError):
+class EngineUnavailableError(IsolationError):
     """
-    The engine behind the streams did not do its part.
+    The engine behind the backplane did not do what it was asked.
 
-    An engine of one's own may raise these, or anything else: it counts as unavailable then.
+    Attributes:
+        call: What it was asked.
+        state: What is left behind, and what to do.
     """
-
-    def __init__(self, problem: str) -> None:
-        super().__init__(problem)
-        self.problem = problem
-
-    def __str__(self) -> str:
-        return bounded(self.problem)
-
-
-class EngineUnavailableError(BackplaneError):
-    """The engine cannot be reached, or failed."""
 
     close_code = 4302
 
+    def __init__(self, call: str, state: str) -> None:
+        super().__init__(call, state)
+        self.call = call
+        self.state = state
 
-class EngineTimeoutError(BackplaneError):
-    """The engine did not answer in time."""
+    def __str__(self) -> str:
+        return bounded(f"the backplane's engine failed in {self.call}: {self.state}")
+
+
+class EngineTimeoutError(EngineUnavailableError):
+    """The engine behind the backplane did not answer in time."""
 
     close_code = 4304
 

@@ -16,7 +16,7 @@ from collections.abc import Callable, Coroutine, Iterable
 from contextlib import suppress
 from datetime import UTC, datetime
 from random import uniform
-from typing import TYPE_CHECKING, Any, TypeVar, final
+from typing import TYPE_CHECKING, Any, Final, TypeVar, final
 
 from . import closing
 from .backplanes.memory import MemoryBackplane
@@ -24,7 +24,6 @@ from .chain import Chain
 from .clockwork import Clockwork
 from .delivery import Delivery
 from .errors import (
-    BackplaneError,
     ConcurrencyError,
     EngineTimeoutError,
     EngineUnavailableError,
@@ -57,6 +56,7 @@ if TYPE_CHECKING:
 __all__ = ("Runtime",)
 
 _T = TypeVar("_T")
+_JOIN: Final = "joining a stream"
 
 
 @final
@@ -353,15 +353,13 @@ class Runtime:
         """
         try:
             await session.join(self._place(live, start), self.settings.engine_seconds)
-        except BackplaneError:
+        except EngineUnavailableError:
             raise
         except TimeoutError:
-            seconds = self.settings.engine_seconds
-            msg = f"the engine did not say within {seconds:g} s where the stream stands (Settings.engine_seconds)"
-            raise EngineTimeoutError(msg) from None
+            state = f"no answer in {self.settings.engine_seconds:g} s (Settings.engine_seconds); nobody was let in"
+            raise EngineTimeoutError(_JOIN, state) from None
         except Exception as error:
-            msg = f"the engine failed while a session joined its stream ({type_name(type(error))})"
-            raise EngineUnavailableError(msg) from error
+            raise EngineUnavailableError(_JOIN, f"{type_name(type(error))}; nobody was let in") from error
         if session.is_open:
             self._session_joined(live, session)
 
@@ -512,6 +510,12 @@ class Runtime:
         task = asyncio.get_running_loop().create_task(self._read_again(live), name="ws-history")
         self._readings.add(task)
         task.add_done_callback(self._readings.discard)
+
+    def check_soon(self, live: LiveStream, /) -> None:
+        """Read whether the identity is revoked, in a task of its own."""
+
+    def replaced(self, live: LiveStream, connection_id: str, /) -> None:
+        """End this very session, if it is here: a newer one of its identity took its place."""
 
     async def _read_again(self, live: LiveStream) -> None:
         try:

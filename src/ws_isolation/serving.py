@@ -25,8 +25,8 @@ from .door import Refusal, check_door, is_plain
 from .entrance import Entrance
 from .errors import (
     AccessError,
-    BackplaneError,
     ContextError,
+    EngineUnavailableError,
     ExpiredError,
     PeerError,
     RevokedError,
@@ -240,7 +240,9 @@ async def _settle(
             enforce_pongs=enforce_pongs,
         )
     except Exception as error:  # noqa: BLE001  # the engine, a factory that has stopped, the application's manager
-        code = closing.code_of(error.close_code) if isinstance(error, BackplaneError) else closing.INTERNAL_ERROR
+        code = (
+            closing.code_of(error.close_code) if isinstance(error, EngineUnavailableError) else closing.INTERNAL_ERROR
+        )
         failed = Denied(code, "the session could not be opened", error)
         await finish(tell(transport, handshake, factory, wire, failed))
         return None

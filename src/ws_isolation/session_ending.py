@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from . import closing
-from .errors import AccessError, BackplaneError, ContextExpiredError, PeerError
+from .errors import AccessError, ContextExpiredError, EngineUnavailableError, PeerError
 from .finishing import finish
 from .run import CANCEL_PREFIX
 from .session_core import SessionCore
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ("EndingSession",)
 
-_SPOKEN: Final = (AccessError, BackplaneError, ContextExpiredError, PeerError)
+_SPOKEN: Final = (AccessError, ContextExpiredError, EngineUnavailableError, PeerError)
 """Errors that say themselves with which code a session ends."""
 
 

@@ -49,6 +49,14 @@ class Reader(Protocol):
         """Read what is behind the stream's chain, and hand it to ``caught_up``."""
         ...
 
+    def check_soon(self, live: LiveStream, /) -> None:
+        """Read whether the identity is revoked, and end what is open if it is."""
+        ...
+
+    def replaced(self, live: LiveStream, connection_id: str, /) -> None:
+        """End the session of this connection, if it is here, because a newer one took its place."""
+        ...
+
 
 class OpenRun(Protocol):
     """An open run, as a client's ``stop`` finds it."""
@@ -144,6 +152,20 @@ class LiveStream:
             self.offer(envelope)
         elif arrival is not Arrival.DUPLICATE:
             self._hold(envelope)
+            self.read_again()
+
+    def revoked(self) -> None:
+        """Hear that the identity was revoked."""
+        self._reader.check_soon(self)
+
+    def replaced(self, connection_id: str, /) -> None:
+        """Hear that a newer session took the place of this connection."""
+        self._reader.replaced(self, connection_id)
+
+    def interrupted(self) -> None:
+        """Hear that announcements may have been lost."""
+        self._reader.check_soon(self)
+        if self.chain is not None:
             self.read_again()
 
     def read_again(self) -> None:

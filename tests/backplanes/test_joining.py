@@ -60,6 +60,27 @@ class Engine:
         elif not self.deaf and self.listener is not None:
             self.listener.arrived(envelope)
 
+    def revoked(self) -> None:
+        """
+        Pass on.
+        """
+        if self.listener is not None:
+            self.listener.revoked()
+
+    def replaced(self, connection_id: str, /) -> None:
+        """
+        Pass on.
+        """
+        if self.listener is not None:
+            self.listener.replaced(connection_id)
+
+    def interrupted(self) -> None:
+        """
+        Pass on.
+        """
+        if self.listener is not None:
+            self.listener.interrupted()
+
     async def publish(self, identity: Identity, draft: Draft, /) -> Envelope:
         """
         Pass on.
@@ -105,8 +126,8 @@ class Refusing(Engine):
         """
         Say it.
         """
-        problem = "the engine evicts what it should keep"
-        raise EngineUnavailableError(problem)
+        call = "read"
+        raise EngineUnavailableError(call, "it evicts what it should keep")
 
 
 @attrs.define
@@ -232,7 +253,7 @@ async def test_engine_that_raises_while_joining() -> None:
     """An engine that is down lets nobody in and keeps nobody; once it is up, sessions join."""
     node = Node(engine := Engine(fails=True))
     with pytest.raises(
-        EngineUnavailableError, match=r"failed while a session joined its stream \(ConnectionError\)"
+        EngineUnavailableError, match="failed in joining a stream: ConnectionError; nobody was let in"
     ) as e:
         await node.connect()
     assert "the engine is down" == str(e.value.__cause__)
@@ -425,7 +446,7 @@ async def test_attach_to_an_engine_that_is_slow() -> None:
     attaching = asyncio.create_task(attach())
     await settle()
     await node.clock.advance(1.1)
-    with pytest.raises(EngineTimeoutError, match=r"within 1 s where the stream stands \(Settings.engine_seconds\)"):
+    with pytest.raises(EngineTimeoutError, match=r"joining a stream: no answer in 1 s \(Settings.engine_seconds\)"):
         await attaching
     assert ([], None) == (socket.sent, socket.closed)
     await node.stop()
@@ -437,7 +458,7 @@ async def test_engine_that_says_itself_what_is_wrong() -> None:
     An engine's own error goes on as it is.
     """
     node = Node(Refusing())
-    with pytest.raises(EngineUnavailableError, match="the engine evicts what it should keep"):
+    with pytest.raises(EngineUnavailableError, match="failed in read: it evicts what it should keep"):
         await node.connect()
     await node.stop()
 
