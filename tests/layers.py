@@ -76,6 +76,8 @@ LAYERS: Final[tuple[tuple[str, ...], ...]] = (
     (
         "finishing",
         "oplog",
+        "access",
+        "places",
         "hooks",
         "stopping",
         "parts",

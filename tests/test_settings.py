@@ -34,6 +34,7 @@ NUMBERS: Final = {
     "message_id_seconds": (1, 86_400),
     "window_seconds": (0, 86_400),
     "tip_seconds": (1, 3_600),
+    "lease_seconds": (1, 3_600),
     "expiry_skew_seconds": (0, 300),
     "messages_per_minute": (1, 1_000_000),
     "identity_messages_per_minute": (1, 1_000_000),

@@ -54,8 +54,8 @@ Rule 2: a text is at most 300 characters, unless it has to print two types.
 
 ``close_code`` is the code that a session is closed with when the error decides
 its end: refused by ``authenticate``, sent by a client, stopped at the last hop.
-Out of a handler, access, peer and engine errors and an expired context keep
-theirs, and anything else is 4300. See :mod:`ws_isolation.closing`.
+Out of a handler, access and peer errors and an expired context keep theirs, and
+anything else is 4300. See :mod:`ws_isolation.closing`.
 """
 
 from __future__ import annotations

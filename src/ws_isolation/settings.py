@@ -33,6 +33,7 @@ _SECONDS: Final = {
     "stream_seconds": (1.0, 86_400.0),
     "window_seconds": (0.0, 86_400.0),
     "tip_seconds": (1.0, 3_600.0),
+    "lease_seconds": (1.0, 3_600.0),
     "message_id_seconds": (1.0, 86_400.0),
     "expiry_skew_seconds": (0.0, 300.0),
 }
@@ -124,6 +125,11 @@ class Settings:
     """Seconds that an event can be replayed, 0 to 86,400; its stream's end ends that sooner."""
     tip_seconds: float = 40.0
     """Seconds between looks whether the engine holds more than was delivered, spread by half of it, 1 to 3,600."""
+    lease_seconds: float = 75.0
+    """
+    Seconds that a session counts for ``sessions_per_identity`` after its node was last heard of, 1 to 3,600: three
+    heartbeats. A node renews three times as often; only with a backplane that counts for several nodes.
+    """
     expiry_skew_seconds: float = 30.0
     """Seconds that a session may live past ``expires_at``, for clocks that differ."""
 
@@ -160,7 +166,7 @@ class Settings:
     message_id_seconds: float = 300.0
     """Seconds that the id of a message is kept, 1 to 86,400; never longer than the identity's stream."""
     sessions_per_identity: int = 20
-    """Sessions of one identity: 5 to 8 tabs are normal, and reconnects overlap."""
+    """Sessions of one identity, on all nodes where the backplane counts: 5 to 8 tabs are normal, reconnects overlap."""
     session_limit: SessionLimit = "reject_new"
     """
     At the limit, ``reject_new`` refuses the next session (4029) and ``replace_oldest`` ends the identity's oldest

@@ -353,7 +353,7 @@ async def test_ended_while_joining(happens: str, events: int) -> None:
     await node.send(*range(events))
     ending: list[asyncio.Task[None]] = []
     if happens == "revoke":
-        assert 1 == node.factory.revoke(make_context())
+        assert 1 == await node.factory.revoke(make_context())
     else:
         ending.append(asyncio.create_task(node.factory.drain() if happens == "drain" else node.factory.stop()))
     await settle()
@@ -382,7 +382,7 @@ async def test_ended_before_it_is_served(happens: str) -> None:
     assert [None] == opening.accepted
     drain = None
     if happens == "revoke":
-        node.factory.revoke(make_context())
+        await node.factory.revoke(make_context())
     else:
         drain = asyncio.create_task(node.factory.drain())
     await settle()
