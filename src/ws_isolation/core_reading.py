@@ -102,7 +102,7 @@ class Reading(Manners):
             return self._end(closing.CLAIMS_CHANGED, now=now, report="refreshed with a context of another thread")
         self.context = context
         expires_in = happened.expires_in
-        self._expiry_due = None if expires_in is None else now + expires_in + self._settings.expiry_skew_seconds
+        self.expiry_due = None if expires_in is None else now + expires_in + self._settings.expiry_skew_seconds
         if self.state is State.REFRESHING:
             self.state = State.LIVE
         return self._ping()
