@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from .context import UserExecutionContext
     from .settings import Settings
 
-__all__ = ("LIVE", "NOTHING", "OPEN", "WAKE", "CoreState", "State")
+__all__ = ("LIVE", "NOTHING", "OPEN", "WAKE", "WELCOMED", "CoreState", "State")
 
 _CLEARED: Final = frozenset({4010, 4101, 4213, 4310})
 """Ends after which nothing that still waits may go out: authority gone, or no room to send it in."""
@@ -50,7 +50,9 @@ class State(enum.Enum):
     CLOSED = "closed"
 
 
-OPEN: Final = (State.LIVE, State.REFRESHING, State.DRAINING)
+WELCOMED: Final = (State.LIVE, State.REFRESHING, State.DRAINING)
+"""Where a client has been told where its stream stands, and the session has not begun to end."""
+OPEN: Final = (State.JOINING, *WELCOMED)
 """Where a session has not begun to end."""
 WAKE: Final[tuple[Effect, ...]] = (Wake(),)
 NOTHING: Final[tuple[Effect, ...]] = ()
