@@ -163,9 +163,8 @@ async def test_answers() -> None:
     """
     gates = Gates.new()
     served = await Bench.new().serve(gates.router)
-    await say(
-        served, {"type": "what", "id": ID}, {"type": "slow", "id": ID, "data": {"text": 7}}, of("slow", "a", id=ID)
-    )
+    await say(served, {"type": "what", "id": ID}, {"type": "slow", "id": ID, "data": {"text": 7}})
+    await say(served, of("slow", "a", id=ID))
     unknown, invalid = problems(served)
 
     assert ("unknown_type", "what", ID) == (unknown["slug"], unknown["refused_type"], unknown["causation_id"])
@@ -178,7 +177,7 @@ async def test_answers() -> None:
 
 async def test_order() -> None:
     """
-    Messages are handled in their order, one at a time; concurrent ones beside them, and answers wait for nothing.
+    Messages are decoded and handled in their order, one at a time; concurrent ones beside them.
     """
     gates = Gates.new()
     served = await Bench.new().serve(gates.router)
@@ -190,9 +189,11 @@ async def test_order() -> None:
     assert ["+a", "+x", "+y"] == before
     assert ["unknown_type"] == slugs(served)
     assert ["-y", "-a", "+b"] == gates.log[3:]
+    await say(served, {"type": "slow", "data": {"text": 7}}, of("slow", "c"))
+    assert ["unknown_type"] == slugs(served)
     await gates.open("b")
-    await say(served, of("slow", "c"))
     assert ["-b", "+c"] == gates.log[6:]
+    assert ["unknown_type", "invalid_data"] == slugs(served)
 
 
 @pytest.mark.requirement("P5")
