@@ -23,6 +23,13 @@ def slugs(served: Served) -> list[str]:
     return [frame["slug"] for frame in served.transport.frames if "ws.error" == frame["type"]]
 
 
+async def fails() -> None:
+    """
+    Fail, as spawned work may.
+    """
+    raise LookupError
+
+
 class Reader:
     """
     Reads what comes, and keeps it.
@@ -74,22 +81,27 @@ async def test_the_window_of_ids() -> None:
     assert [ONE, TWO, ONE, ONE] == [message.id for message in reader.got]
 
 
-async def test_duplicates_end_no_session() -> None:
+@pytest.mark.requirement("P2")
+async def test_what_ends_no_session() -> None:
     """
-    To retry what may be lost is right: duplicates do not count among the 20 answers of a minute, other answers do.
+    Duplicates and the server's own failures do not count among the 20 answers of a minute: only rejections do.
     """
     bench, reader = Bench.new(Settings(message_burst=100)), Reader()
     served = await bench.serve(reader)
     for _ in range(32):
         served.transport.client_sends({"type": "ask", "id": ONE})
         await settle()
-    still_open = served.session.is_open
     for _ in range(21):
         served.session.report_failure(Message(type="ask"), LookupError())
+    served.session.spawn(fails())
+    await settle()
+    still_open = served.session.is_open
+    for _ in range(21):
+        served.session.reject(Message(type="ask"))
     await served.over()
 
     assert still_open
-    assert 31 == slugs(served).count("duplicate")
+    assert (31, 22, 20) == tuple(map(slugs(served).count, ("duplicate", "handler_error", "unknown_type")))
     assert served.ended_with(4022)
 
 

@@ -351,7 +351,7 @@ class Session:
             error: What happened: for the operator's log, the client gets the incident id only.
 
         Returns:
-            The incident id. More than 20 answers in a minute end the session, as in ``reject()``.
+            The incident id. Unlike ``reject()``, it never ends the session: a defect here is not the client's.
         """
         incident = new_incident_id()
         self._log(logging.ERROR, f"the handler of {message.type} failed", error=error, incident_id=incident)
