@@ -107,7 +107,7 @@ async def test_what_ends_no_session() -> None:
 
 async def test_what_may_be_sent_again() -> None:
     """
-    A rejected or forgotten message may come again under its id, one whose handling failed may not.
+    A message that was rejected, forgotten, or whose handling failed may come again under its id; no other may.
     """
     bench, reader = Bench.new(), Reader()
     served = await bench.serve(reader)
@@ -118,7 +118,7 @@ async def test_what_may_be_sent_again() -> None:
     def fail(message: Message) -> None:
         session.report_failure(message, LookupError())
 
-    actions: tuple[Callable[[Message], None], ...] = (session.reject, session.forget, fail, session.forget)
+    actions: tuple[Callable[[Message], None], ...] = (session.reject, session.forget, fail, lambda _: None)
     for act in actions:
         served.transport.client_sends({"type": "ask", "id": ONE})
         await settle()
@@ -128,6 +128,31 @@ async def test_what_may_be_sent_again() -> None:
 
     assert 4 == len(reader.got)
     assert ["unknown_type", "handler_error", "duplicate"] == slugs(served)
+
+
+async def test_a_late_failure_takes_back_no_success() -> None:
+    """
+    One that fails after its id has left the window does not let in a third, where the second has succeeded.
+    """
+    bench, reader = Bench.new(Settings(message_id_seconds=60.0)), Reader()
+    served = await bench.serve(reader)
+
+    async def ask() -> None:
+        served.transport.client_sends({"type": "ask", "id": ONE})
+        await settle()
+
+    await ask()
+    await bench.clock.advance(60)
+    await ask()
+    first, second = reader.got
+    served.session.report_failure(first, LookupError())
+    await ask()
+    before = slugs(served)
+    served.session.report_failure(second, LookupError())
+    await ask()
+
+    assert ["handler_error", "duplicate"] == before
+    assert 3 == len(reader.got)
 
 
 async def test_a_failure_is_told_without_its_words(caplog: pytest.LogCaptureFixture) -> None:

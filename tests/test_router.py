@@ -300,6 +300,32 @@ async def test_a_handler_that_fails(caplog: pytest.LogCaptureFixture) -> None:
     assert {"fail", "broken", "fine"} == {one.__name__ for one in (fail, broken, fine)}
 
 
+@pytest.mark.requirement("WS-27")
+async def test_a_retry_after_a_failure() -> None:
+    """
+    What a handler failed with may be sent again under its id, until it has succeeded once.
+    """
+    router = Router()
+    outcomes: list[Exception | None] = [LookupError(), LookupError(), None]
+    done: list[str | None] = []
+
+    @router.on("ask")
+    async def ask(_session: Session, message: Message) -> None:
+        outcome = outcomes.pop(0)
+        await asyncio.sleep(0)
+        if outcome is not None:
+            raise outcome
+        done.append(message.id)
+
+    served = await Bench.new().serve(router)
+    for _ in range(5):
+        await say(served, {"type": "ask", "id": ID})
+
+    assert ask is not None
+    assert ["handler_error", "handler_error", "duplicate", "duplicate"] == slugs(served)
+    assert [ID] == done
+
+
 async def test_the_end_of_a_session() -> None:
     """
     When the session ends, what runs is cancelled with the reason, what waited never begins and may be sent again.
