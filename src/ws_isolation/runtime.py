@@ -67,6 +67,7 @@ class Runtime:
         SettingsError: The observer lacks hooks.
 
     Attributes:
+        adopted: Tasks that are runs of other threads; a stop ends them, no bound of an identity's work does.
         backplane: What carries the streams.
         is_draining: Whether it is stopping.
         observer: The guard around the observer; None, and nothing is called, where there is none.
@@ -85,6 +86,7 @@ class Runtime:
         "_loop",
         "_readings",
         "_stopped",
+        "adopted",
         "backplane",
         "clock",
         "closes",
@@ -121,6 +123,7 @@ class Runtime:
             MemoryBackplane(self.settings, monotonic=self.clock.monotonic) if given is None else given
         )
         self._readings: set[asyncio.Task[None]] = set()
+        self.adopted: set[asyncio.Task[None]] = set()
         self.sessions: dict[Session, None] = {}
         self.entering: dict[Entrance, None] = {}
         self.is_draining: bool = False
@@ -192,7 +195,7 @@ class Runtime:
             self._stopped = True
             return
         await self.drain(None)
-        work = [task for live in self.streams.all() for task in live.work]
+        work = [*self.adopted, *(task for live in self.streams.all() for task in live.work)]
         for task in work:
             task.cancel(CANCEL_PREFIX + "shutdown")
         await self._within(self.settings.close_seconds, work)
