@@ -128,7 +128,7 @@ class Reading(Manners):
     def _refuse(self, error: ErrorFrame, now: float) -> tuple[Effect, ...]:
         if now - self._error_minute >= _MINUTE:
             self._error_minute, self._errors = now, 0
-        self._errors += error.slug != DUPLICATE  # to retry what may be lost is right, and has the rate's bound
+        self._errors += error.is_clients_fault
         if self._errors > _ERRORS_PER_MINUTE:
             msg = f"more than {_ERRORS_PER_MINUTE} messages a minute could not be served"
             raise SchemaViolationError(msg)

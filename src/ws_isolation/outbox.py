@@ -113,7 +113,7 @@ class Outbox:
         """
         Queue a control frame. The session core bounds how many there can be.
 
-        It sends one ping at a time, 20 errors a minute and one goodbye.
+        It sends one ping at a time, one goodbye, and errors at the rate of the client's messages and spawned work.
         """
         self._last_pieces.clear()
         self.queue.append(frame)

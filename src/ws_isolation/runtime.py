@@ -77,6 +77,7 @@ class Runtime:
         SettingsError: The observer lacks hooks.
 
     Attributes:
+        adopted: Tasks that are runs of other threads; a stop ends them, no bound of an identity's work does.
         backplane: What carries the streams.
         is_draining: Whether it is stopping.
         observer: The guard around the observer; None, and nothing is called, where there is none.
@@ -98,6 +99,7 @@ class Runtime:
         "_readings",
         "_stopped",
         "access",
+        "adopted",
         "backplane",
         "clock",
         "closes",
@@ -138,6 +140,7 @@ class Runtime:
         )
         self._readings: set[asyncio.Task[None]] = set()
         self.sessions: dict[Session, float] = {}
+        self.adopted: set[asyncio.Task[None]] = set()
         self.entering: dict[Entrance, None] = {}
         self.is_draining: bool = False
         self._clockwork: Clockwork[Session | LiveStream | Places] = Clockwork(
@@ -212,7 +215,7 @@ class Runtime:
             self._stopped = True
             return
         await self.drain(None)
-        work = [task for live in self.streams.all() for task in live.work]
+        work = [*self.adopted, *(task for live in self.streams.all() for task in live.work)]
         for task in work:
             task.cancel(CANCEL_PREFIX + "shutdown")
         await self._within(self.settings.close_seconds, work)

@@ -162,7 +162,7 @@ class Settings:
     identity_message_burst: int = 60
     """Messages that all sessions of one identity may send at once."""
     message_ids: int = 512
-    """Ids of messages that are kept for each identity, to tell a retry: about 100 bytes each."""
+    """Ids of messages that are kept for each identity, to tell a retry: about 200 bytes each."""
     message_id_seconds: float = 300.0
     """Seconds that the id of a message is kept, 1 to 86,400; never longer than the identity's stream."""
     sessions_per_identity: int = 20
