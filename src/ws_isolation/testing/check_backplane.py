@@ -77,9 +77,9 @@ async def check_backplane(make: MakeBackplane, /) -> None:
     Prove that the backplanes that *make* returns keep the Protocol's contract.
 
     Args:
-        make: Called once, and once for each rule. Each rule uses identities that no other call used, so the engine behind it
-            may be shared and need not be empty. Its bounds must hold 20 events, and not more than 600. What it has
-            of ``Revocation`` and ``Presence`` is proved as well; it must be able to hold 20 revocations.
+        make: Called once, and once for each rule. Each rule uses identities that no other call used, so the engine
+            behind it may be shared and need not be empty. Its bounds must hold 20 events, and not more than 600. What
+            it has of ``Revocation`` and ``Presence`` is proved as well; it must be able to hold 20 revocations.
 
     Raises:
         AssertionError: Names the first rule that does not hold.
