@@ -12,7 +12,7 @@ import pytest
 from tests.backplanes.shared import Node, SharedEngine, nodes
 from tests.backplanes.test_joining import Engine
 from tests.shell import Bench
-from ws_isolation import ManagerFactory, Settings, errors
+from ws_isolation import IsolatedManager, ManagerFactory, Settings, errors
 from ws_isolation.keys import Identity, identity_of
 from ws_isolation.testing import FakeClock, RecordingTransport, make_context
 from ws_isolation.testing.clock import settle
@@ -222,12 +222,16 @@ async def test_cut_on_its_way_in(call: str) -> None:
 @pytest.mark.requirement("P5")
 async def test_no_lease_without_a_session() -> None:
     """A session that cannot be opened gives its place back, and so does one that a drain overtakes."""
+
+    def fails(_manager: IsolatedManager) -> IsolatedManager:
+        raise LookupError
+
     engine, (a,) = nodes(1)
-    a.factory._wrapper = lambda _manager: (_ for _ in ()).throw(LookupError)
+    a.factory._wrapper = fails
     assert 4300 == (await a.visit()).code
     a.factory._wrapper = None
     engine.failing = {"read"}
-    assert 4300 == (await a.visit()).code
+    assert 4302 == (await a.visit()).code
     engine.failing = set()
     held = engine.hold("enter")
     coming = await a.visit()
