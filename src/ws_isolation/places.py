@@ -46,7 +46,7 @@ class Places:
         look: Has ``due()`` called at that time at the latest.
     """
 
-    __slots__ = ("__weakref__", "_clock", "_due", "_end", "_engine", "_held", "_look", "_settings")
+    __slots__ = ("__weakref__", "_clock", "_coming", "_due", "_end", "_engine", "_held", "_look", "_settings")
 
     def __init__(
         self,
@@ -63,6 +63,8 @@ class Places:
         self._look = look
         self._held: dict[str, Lease] = {}
         """By connection id, those that are still to be put on their streams included."""
+        self._coming: dict[str, Lease] = {}
+        """Those that the engine has not answered yet: a renewal would let them in unasked."""
         self._due = _NEVER
 
     def __len__(self) -> int:
@@ -80,11 +82,11 @@ class Places:
         Raises:
             EngineUnavailableError: The engine failed. No place is held.
 
-        Cancelled, no place is held.
+        Cancelled, no place is held. One that was taken for a newer session meanwhile is found out by ``holds()``.
         """
         settings = self._settings
         lease = Lease(identity, connection_id, self._clock.unix())
-        self._held[connection_id] = lease
+        self._coming[connection_id] = lease
         try:
             gone = await answered(
                 self._engine.enter(
@@ -98,11 +100,14 @@ class Places:
                 settings.auth_seconds,
             )
         except BaseException:
-            self.give_back(connection_id)
+            self._coming.pop(connection_id, None)
+            self._engine.leave(lease)
             raise
+        was_lost = self._coming.pop(connection_id, None) is None
         if gone is None:
-            del self._held[connection_id]
             return False
+        if not was_lost:
+            self._held[connection_id] = lease
         for other in gone:
             self.lose(identity, other)
         self._look_in_time()
@@ -120,6 +125,9 @@ class Places:
         if lease is not None and lease.identity == identity:
             del self._held[connection_id]
             self._end(lease)
+        coming = self._coming.get(connection_id)
+        if coming is not None and coming.identity == identity:
+            del self._coming[connection_id]
 
     async def present(self, identity: Identity, /) -> tuple[Lease, ...]:
         """

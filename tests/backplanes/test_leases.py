@@ -134,6 +134,47 @@ async def test_replaced_on_its_way_in() -> None:
     await stop(a, b)
 
 
+@pytest.mark.scenario("S20")
+@pytest.mark.requirement("P5")
+async def test_replaced_before_the_engine_has_answered() -> None:
+    """One whose place is taken again while the answer is on its way gets 4009; another user's id is no key."""
+    engine, (a, b) = nodes(settings=attrs.evolve(REPLACE, sessions_per_identity=1))
+    there = await a.visit()  # so that node hears of what is announced
+    await engine.clock.advance(1)
+    slow = engine.slow["enter"] = asyncio.Event()
+    coming = await a.visit()
+    await engine.clock.advance(1)
+    engine.slow.clear()
+    newest = await b.visit()
+    places = a.factory._runtime.places
+    assert places is not None
+    for connection_id in tuple(places._coming):
+        places.lose(Identity(None, "bob"), connection_id)
+    slow.set()
+    await settle()
+
+    assert [4009, 4009, None] == [visit.code for visit in (there, coming, newest)]
+    assert [newest.session.connection_id] == await ids(a)
+    await stop(a, b)
+
+
+@pytest.mark.requirement("P5")
+async def test_a_renewal_lets_nobody_in() -> None:
+    """One that waits for the engine's answer is not renewed: it would take a place that nobody gave it."""
+    engine, (a,) = nodes(1, settings=attrs.evolve(TWO, sessions_per_identity=1))
+    inside = await a.visit()
+    held = engine.hold("enter")
+    coming = await a.visit()
+    await engine.clock.advance(TWO.lease_seconds / 3)
+    assert ([1], [inside.session.connection_id]) == (engine.renewals, await ids(a))
+    held.set()
+    await settle()
+
+    assert 4029 == coming.code
+    assert [inside.session.connection_id] == await ids(a)
+    await stop(a)
+
+
 @pytest.mark.requirement("P5")
 async def test_a_node_that_died() -> None:
     """Its places come back when their leases end, and not before; those of a living node are renewed for good."""

@@ -153,7 +153,11 @@ async def test_from_inside() -> None:
     async def revoke() -> None:
         await a.factory.revoke(ALICE)
 
+    held.clear()
     work = again.session.spawn(revoke())
+    await settle()
+    assert not work.done()
+    held.set()
     await settle()
 
     assert (True, True) == (work.cancelled(), await b.factory.bars(ALICE))
@@ -191,6 +195,27 @@ async def test_while_somebody_comes_in(on: str) -> None:
         assert (4010, []) == (coming.code, coming.socket.events), call
         for node in (a, b):
             await node.stop()
+
+
+@pytest.mark.requirement("WS-10", "WS-30")
+async def test_an_older_answer_is_not_a_newer_one() -> None:
+    """Revoked here while the engine's no is on its way, or while its record is being written, bars() says yes."""
+    for written in (True, False):
+        engine, (a,) = nodes(1)
+        slow = engine.slow["bars"] = asyncio.Event()
+        asking = asyncio.create_task(a.factory.bars(ALICE))
+        await settle()
+        held = engine.hold("revoke")
+        revoking = asyncio.create_task(a.factory.revoke(ALICE))
+        await settle()
+        if written:
+            held.set()
+            await revoking
+        slow.set()
+
+        assert (True, True) == (await asking, a.factory.bars_here(make_context()))
+        held.set()
+        await revoking
 
 
 @pytest.mark.requirement("WS-10")
