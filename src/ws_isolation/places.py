@@ -43,7 +43,7 @@ class Places:
         settings: The limit, and how long a lease holds.
         clock: Where time comes from.
         end: Ends the session of a lease that was taken for a newer one, if it is here.
-        look: Has ``due()`` called at that time at the latest.
+        look: Has ``due()`` of this object called at that time at the latest.
     """
 
     __slots__ = ("__weakref__", "_clock", "_coming", "_due", "_end", "_engine", "_held", "_look", "_settings")
@@ -54,7 +54,7 @@ class Places:
         settings: Settings,
         clock: Clock,
         end: Callable[[Lease], None],
-        look: Callable[[float], None],
+        look: Callable[[float, Places], None],
     ) -> None:
         self._engine = engine
         self._settings = settings
@@ -171,4 +171,4 @@ class Places:
         if self._held and self._due == _NEVER:
             # Three times within a lease, so that one that fails ends none; spread, so that nodes do not ask together.
             self._due = self._clock.monotonic() + self._settings.lease_seconds / 3 * uniform(0.75, 1.0)  # noqa: S311
-            self._look(self._due)
+            self._look(self._due, self)

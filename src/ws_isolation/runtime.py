@@ -141,7 +141,7 @@ class Runtime:
         self.places: Places | None = None
         counts: object = given
         if isinstance(counts, Presence):
-            self.places = Places(counts, self.settings, self.clock, self._end_replaced, self._look_at_places)
+            self.places = Places(counts, self.settings, self.clock, self._end_replaced, self._clockwork.schedule)
 
     @property
     def grace_seconds(self) -> float:
@@ -547,10 +547,6 @@ class Runtime:
             self._look_at_stream(item, now)
         elif item.due(now):
             self._in_background(item.renew(), "ws-leases")
-
-    def _look_at_places(self, when: float) -> None:
-        if self.places is not None:
-            self._clockwork.schedule(when, self.places)
 
     def _look_at_stream(self, live: LiveStream, now: float) -> None:
         if now < live.due:
