@@ -138,10 +138,8 @@ class Places:
         """
         return await answered(self._engine.present(identity), "present()", _UNSAID, self._settings.auth_seconds)
 
-    def due(self, now: float, /) -> bool:
-        """Tell whether it is time to renew, and have the next look made."""
-        if now < self._due:
-            return False
+    def due(self) -> bool:
+        """Have the next look made, and tell whether there is anything to renew."""
         self._due = _NEVER
         self._look_in_time()
         return bool(self._held)

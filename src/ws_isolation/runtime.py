@@ -545,7 +545,7 @@ class Runtime:
             item.due(now)
         elif isinstance(item, LiveStream):
             self._look_at_stream(item, now)
-        elif item.due(now):
+        elif item.due():
             self._in_background(item.renew(), "ws-leases")
 
     def _look_at_stream(self, live: LiveStream, now: float) -> None:

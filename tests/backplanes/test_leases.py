@@ -13,7 +13,9 @@ from tests.backplanes.shared import Node, SharedEngine, nodes
 from tests.backplanes.test_joining import Engine
 from tests.shell import Bench
 from ws_isolation import IsolatedManager, ManagerFactory, Settings, errors
+from ws_isolation.backplanes.base import Lease
 from ws_isolation.keys import Identity, identity_of
+from ws_isolation.leases import Leases
 from ws_isolation.testing import FakeClock, RecordingTransport, make_context
 from ws_isolation.testing.clock import settle
 from ws_isolation.wire import DEFAULT_WIRE
@@ -342,3 +344,18 @@ async def test_what_an_engine_lacks_is_said() -> None:
     assert 1 == await factory.revoke(make_context())
     await session.leave()
     assert await factory.bars(identity_of(make_context()))
+
+
+def test_who_lost_a_lease_is_remembered_for_a_while() -> None:
+    """A lease that was taken cannot be renewed for as long as it would have held; then nothing is kept of it."""
+    leases = Leases()
+    first, second = (Lease(ALICE, name, 0.0) for name in ("first", "second"))
+    leases.enter(first, most=1, replace=True, now=0.0, seconds=10.0)
+    assert ("first",) == leases.enter(second, most=1, replace=True, now=5.0, seconds=10.0)
+    assert not leases.renew(first, now=14.9, seconds=10.0)
+    assert (second,) == leases.present(14.9)
+    leases.leave("second", 14.9)
+    assert 1 == len(leases)
+    assert () == leases.present(15.0)
+
+    assert 0 == len(leases)

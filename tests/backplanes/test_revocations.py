@@ -12,7 +12,7 @@ import pytest
 
 from tests.backplanes.shared import SharedEngine, nodes
 from tests.openings import MemoryOpening
-from tests.shell import note
+from tests.shell import Bench, note
 from ws_isolation import Settings, closing, errors
 from ws_isolation.keys import Identity
 from ws_isolation.testing import RecordingTransport, make_context
@@ -328,3 +328,17 @@ async def test_notes_are_bounded() -> None:
 
     assert len(a.factory._runtime.access._notes) <= 1_001
     await a.stop()
+
+
+@pytest.mark.requirement("WS-10")
+async def test_no_room_in_one_process() -> None:
+    """Without an engine and without room, sessions end, and the error says that the user may come back."""
+    bench = Bench.new(Settings(revocations=1))
+    served = await bench.serve()
+    await bench.factory.revoke(Identity(None, "bob"))
+    with pytest.raises(errors.InvalidStateError, match="1 revocations already"):
+        await bench.factory.revoke(ALICE)
+    await served.over()
+
+    assert served.ended_with(4010)
+    assert not await bench.factory.bars(ALICE)
