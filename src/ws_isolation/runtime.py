@@ -122,7 +122,7 @@ class Runtime:
         self.clock: Clock = clock
         self._given = backplane
         records = backplane if isinstance(backplane, Revocation) else None
-        self.access: Access = Access(settings.revocations, records, clock, settings.auth_seconds)
+        self.access: Access = Access(settings.revocations, records, clock, settings.engine_seconds)
         self.pending: int = 0
         self.foreign: int = 0
         self.closes: dict[int, int] = {}
@@ -149,7 +149,7 @@ class Runtime:
         self.places: Places | None = None
         counts: object = given
         if isinstance(counts, Presence):
-            self.places = Places(counts, self.settings, self.clock, self._end_replaced, self._look_at_places)
+            self.places = Places(counts, self.settings, self.clock, self._end_replaced, self._clockwork.schedule)
 
     @property
     def grace_seconds(self) -> float:
@@ -555,12 +555,8 @@ class Runtime:
             item.due(now)
         elif isinstance(item, LiveStream):
             self._look_at_stream(item, now)
-        elif item.due(now):
+        elif item.due():
             self._in_background(item.renew(), "ws-leases")
-
-    def _look_at_places(self, when: float) -> None:
-        if self.places is not None:
-            self._clockwork.schedule(when, self.places)
 
     def _look_at_stream(self, live: LiveStream, now: float) -> None:
         if now < live.due:
