@@ -38,8 +38,8 @@ from ws_isolation.blocking import BlockingManager
 from ws_isolation.closing import CloseCode
 from ws_isolation.delivery import ManagerStats
 from ws_isolation.errors import ContextTypeError, IsolationError
-from ws_isolation.factory import FactoryStats
 from ws_isolation.parts import Tool
+from ws_isolation.reports import FactoryStats
 from ws_isolation.router import Router
 from ws_isolation.testing import FakeClock, RecordingTransport, check_backplane, check_manager, make_context
 from ws_isolation.texts import MessageText, Thought
