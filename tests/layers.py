@@ -84,8 +84,8 @@ LAYERS: Final[tuple[tuple[str, ...], ...]] = (
         "refusing",
         "serving",
     ),
-    # 7: frameworks, and other people's tests
-    ("adapters.*", "testing.*"),
+    # 7: frameworks, other people's libraries, and other people's tests
+    ("adapters.*", "context_tokens", "testing.*"),
     # 8: what is built on the hooks, and programs
     ("observe.*", "demo.*", "cli"),
 )
