@@ -80,6 +80,8 @@ LAYERS: Final[tuple[tuple[str, ...], ...]] = (
         "factory",
         "threads",
         "blocking",
+        "publisher",
+        "blocking_publisher",
         "after_commit",
         "refusing",
         "serving",

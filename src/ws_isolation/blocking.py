@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable, Generator, Mapping
 from concurrent.futures import CancelledError
 from contextlib import contextmanager, suppress
 from types import TracebackType
-from typing import TYPE_CHECKING, Literal, TypeVar, final
+from typing import TYPE_CHECKING, Final, Literal, TypeVar, final
 
 from msgspec import UNSET, UnsetType
 
@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 __all__ = ("BlockingManager", "BlockingRun", "BlockingText")
 
 _T = TypeVar("_T")
+RUN_TASK: Final = "ws-blocking-run"
+"""The name of the task that is a run's block, for who ends the loop."""
 _P = TypeVar("_P", "Tool", "Thought", "MessageText")
 
 
@@ -64,8 +66,7 @@ class BlockingManager:
     __slots__ = ("_manager", "_portal", "_timeout")
 
     def __init__(self, portal: Portal, manager: IsolatedManager, /, *, timeout: float = TIMEOUT_SECONDS) -> None:
-        if not (timeout > 0 and math.isfinite(timeout)):
-            raise SettingsError("timeout must be a finite number of seconds above 0: a wait without an end can hang")
+        require_timeout(timeout)
         self._portal = portal
         self._manager = manager
         self._timeout = timeout
@@ -139,7 +140,7 @@ class BlockingRun:
         self._run = self._make()
         self._leaving = loop.create_future()
         entered: asyncio.Future[None] = loop.create_future()
-        self._host = loop.create_task(self._live(self._run, entered, self._leaving))
+        self._host = loop.create_task(self._live(self._run, entered, self._leaving), name=RUN_TASK)
         try:
             await asyncio.wait({self._host, entered}, return_when=asyncio.FIRST_COMPLETED)
         except asyncio.CancelledError:
@@ -292,6 +293,12 @@ class BlockingText:
     def write(self, piece: str, /) -> None:
         """Send a piece of any length. Raises ``InvalidStateError`` once the text is done."""
         self._write(self._text, piece)
+
+
+def require_timeout(timeout: float, /) -> None:
+    """Raise ``SettingsError`` where *timeout* would be a wait without an end, or none."""
+    if not (timeout > 0 and math.isfinite(timeout)):
+        raise SettingsError("timeout must be a finite number of seconds above 0: a wait without an end can hang")
 
 
 def _in_the_loop(error: BaseException) -> BaseException:
