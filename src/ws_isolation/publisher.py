@@ -62,7 +62,8 @@ class Publisher:
         observer: Observer | None = None,
     ) -> None:
         # A type checker sees it; at run time the factory would make a memory of its own, which nobody listens to.
-        if not hasattr(backplane, "publish"):
+        given: object = backplane
+        if isinstance(given, type) or not hasattr(given, "publish"):
             raise SettingsError("a publisher needs the backplane of the processes with the sockets: backplane=...")
         self._factory = ManagerFactory(settings, manager=manager, clock=clock, backplane=backplane, observer=observer)
 
