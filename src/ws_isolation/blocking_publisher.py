@@ -161,7 +161,8 @@ class _Node:
 
     def _run(self) -> None:
         try:
-            asyncio.run(self._live())
+            with asyncio.Runner() as runner:
+                runner.run(self._live())
         except BaseException as error:  # noqa: BLE001  # whatever it is, somebody waits for it or must see it
             if self._started.done():
                 report(logging.ERROR, "the loop of a publisher failed", error=error)
