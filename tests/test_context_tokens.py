@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from tests.strategies import identities, ids, json_objects
 from ws_isolation import IdPolicy, UserExecutionContext, errors
+from ws_isolation.context import is_intact
 from ws_isolation.context_tokens import LEEWAY_SECONDS, MAX_BYTES, MAX_SECONDS, ContextTokens
 from ws_isolation.testing import FakeClock, make_context
 
@@ -186,6 +187,34 @@ def test_unsigned_and_foreign_algorithms() -> None:
             tokens().import_context(token)
 
 
+def _trusting(token: str) -> UserExecutionContext:
+    """Import a token as one does who reads JWTs and verifies nothing."""
+    return UserExecutionContext(**{name: parts(token)[1]["ctx"][name] for name in ("user_id", "request_id")})
+
+
+@pytest.mark.requirement("P1")
+def test_control_no_signature() -> None:
+    """The control: whoever does not verify is told by the queue who the user is; the exporter's signature tells it."""
+    header, body, signature = tokens().export_context(make_context("alice")).split(".")
+    forged = base64.urlsafe_b64decode(body + "==").replace(b'"alice"', b'"bob"')
+    token = ".".join([header, base64.urlsafe_b64encode(forged).decode().rstrip("="), signature])
+
+    assert "bob" == _trusting(token).user_id
+    with pytest.raises(errors.UnauthenticatedError):
+        tokens().import_context(token)
+
+
+def test_control_pickle() -> None:
+    """The control: what a pickle can be made to bring is no context to any gate, and a token brings a genuine one."""
+    kind = pickle.dumps(UserExecutionContext, 2)[2:-1]
+    unpickled = pickle.loads(b"\x80\x02" + kind + b")\x81.")
+
+    assert type(unpickled) is UserExecutionContext
+    with pytest.raises(errors.ContextIntegrityError):
+        tokens().export_context(unpickled)
+    assert is_intact(tokens().import_context(tokens().export_context(make_context())))
+
+
 @pytest.mark.parametrize(
     "header",
     [
@@ -325,6 +354,8 @@ def test_size() -> None:
     assert claims == tokens().import_context(token).claims
     with pytest.raises(errors.UnauthenticatedError, match="at most 16,384"):
         tokens().import_context("x" * (MAX_BYTES + 1))
+    with pytest.raises(errors.InvalidContextError, match="name fewer"):  # six characters each, in JSON
+        tokens().export_context(make_context(claims={"a": "\x01" * 8_000}), claims=["a"])
     deep = base64.urlsafe_b64encode(b"[" * 12_000).decode().rstrip("=")
     for token in (f"{deep}.e30.e30", deep):
         with pytest.raises(errors.UnauthenticatedError):

@@ -53,7 +53,7 @@ __all__ = ("LEEWAY_SECONDS", "MAX_BYTES", "MAX_SECONDS", "ContextTokens")
 LEEWAY_SECONDS: Final = 30
 """How far the clocks of two processes may differ; as much as sessions allow at their expiry."""
 MAX_BYTES: Final = 16_384
-"""Characters of a token: five ids and 8 KiB of claims in base64 fit in."""
+"""Characters of a token: ids of any length and 8 KiB of claims fit in, unless much of the claims has to be escaped."""
 MAX_SECONDS: Final = 86_400
 """A day: whoever needs longer keeps ids and asks for a new authority when it is time."""
 
@@ -175,7 +175,7 @@ class ContextTokens:
         Raises:
             ContextTypeError, ContextIntegrityError: As ``ManagerFactory.create_manager()``.
             ContextExpiredError: The context's time is over.
-            InvalidContextError: It has no claim of that name.
+            InvalidContextError: It has no claim of that name, or too much is named.
             UsageError: *claims* is a str.
         """
         genuine = require_context(context, caller="export_context()")
@@ -192,12 +192,15 @@ class ContextTokens:
             ver=_VERSION,
             ctx=msgspec.Raw(msgspec.json.encode(_fields_of(genuine, _named(genuine, claims)))),
         )
-        return self._jws.encode(
+        token = self._jws.encode(
             msgspec.json.encode(body),
             self._keys[self._newest],
             _ALGORITHM,
             {"typ": _TYPE, "kid": self._newest},
         )
+        if len(token) > MAX_BYTES:
+            raise InvalidContextError("claims", f"make a token of more than {MAX_BYTES:,} characters: name fewer")
+        return token
 
     def import_context(self, token: str, /) -> UserExecutionContext:
         """
