@@ -101,12 +101,14 @@ LAYERS: Final[tuple[tuple[str, ...], ...]] = (
         "factory",
         "threads",
         "blocking",
+        "publisher",
+        "blocking_publisher",
         "after_commit",
         "refusing",
         "serving",
     ),
-    # 7: frameworks, and other people's tests
-    ("adapters.*", "testing.*"),
+    # 7: frameworks, other people's libraries, and other people's tests
+    ("adapters.*", "context_tokens", "testing.*"),
     # 8: what is built on the hooks, and programs
     ("observe.*", "demo.*", "cli"),
 )

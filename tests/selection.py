@@ -22,6 +22,7 @@ EXTRA: Final = frozenset(
         "click",
         "fastapi",
         "httpx",
+        "jwt",
         "playwright",
         "pydantic",
         "rich",

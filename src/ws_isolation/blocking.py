@@ -64,8 +64,7 @@ class BlockingManager:
     __slots__ = ("_manager", "_portal", "_timeout")
 
     def __init__(self, portal: Portal, manager: IsolatedManager, /, *, timeout: float = TIMEOUT_SECONDS) -> None:
-        if not (timeout > 0 and math.isfinite(timeout)):
-            raise SettingsError("timeout must be a finite number of seconds above 0: a wait without an end can hang")
+        require_timeout(timeout)
         self._portal = portal
         self._manager = manager
         self._timeout = timeout
@@ -144,7 +143,7 @@ class BlockingRun:
         self._run = self._make()
         self._leaving = loop.create_future()
         entered: asyncio.Future[None] = loop.create_future()
-        self._host = loop.create_task(self._live(self._run, entered, self._leaving))
+        self._host = loop.create_task(self._live(self._run, entered, self._leaving), name="ws-blocking-run")
         self._portal.adopt(self._host)
         try:
             await asyncio.wait({self._host, entered}, return_when=asyncio.FIRST_COMPLETED)
@@ -305,6 +304,12 @@ class BlockingText:
     def write(self, piece: str, /) -> None:
         """Send a piece of any length. Raises ``InvalidStateError`` once the text is done."""
         self._write(self._text, piece)
+
+
+def require_timeout(timeout: float, /) -> None:
+    """Raise ``SettingsError`` where *timeout* would be a wait without an end, or none."""
+    if not (timeout > 0 and math.isfinite(timeout)):
+        raise SettingsError("timeout must be a finite number of seconds above 0: a wait without an end can hang")
 
 
 def _in_the_loop(error: BaseException) -> BaseException:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from collections.abc import Callable, Coroutine, Iterable
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -96,6 +97,7 @@ class Runtime:
         "_clockwork",
         "_given",
         "_loop",
+        "_process",
         "_readings",
         "_stopped",
         "access",
@@ -127,6 +129,7 @@ class Runtime:
         self.foreign: int = 0
         self.closes: dict[int, int] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._process = 0
         self._stopped = False
         self._clear()
 
@@ -191,6 +194,7 @@ class Runtime:
         self._clear()
         self.pending = 0  # those of the old loop will never end; those that outlast a stop will
         self._loop = loop
+        self._process = os.getpid()
         self._stopped = False
 
     def loop_for(self, call: str, /) -> asyncio.AbstractEventLoop:
@@ -198,9 +202,15 @@ class Runtime:
         Return the loop that it runs in, for a call from another thread.
 
         Raises:
-            InvalidStateError: It does not run: not yet, not any more, or its loop is closed.
+            InvalidStateError: It does not run: not yet, not any more, or its loop is closed or in the parent process.
         """
         loop = self._loop
+        if loop is not None and self._process != os.getpid():
+            msg = (
+                f"cannot call {call}: this process was forked, and the loop of the factory is its parent's; "
+                "create the manager in this process, with a BlockingPublisher or a new factory"
+            )
+            raise InvalidStateError(msg)
         if loop is None or self._stopped or loop.is_closed():
             msg = (
                 f"cannot call {call}: the factory runs in no event loop now; "
