@@ -16,10 +16,12 @@ class WsIsolationFrames(WsIsolation):
     async def serve(self, listener: socket.socket, /) -> None:
         """Serve until cancelled."""
         frames = UvicornFrames(self.app)
-        await serve_asgi(frames, listener)
-        if frames.refused:
-            msg = f"the plain way was measured: {dict(frames.refused)}"
-            raise RuntimeError(msg)
+        try:
+            await serve_asgi(frames, listener)
+        finally:
+            if frames.refused:
+                msg = f"the plain way was measured: {dict(frames.refused)}"
+                raise RuntimeError(msg)
 
 
 make = WsIsolationFrames
