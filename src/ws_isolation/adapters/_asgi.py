@@ -9,10 +9,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
-from typing import Any, Final, TypeAlias, final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, final
 
 from ..errors import TransportClosedError
 from ..handshake import Handshake, Headers
+from ._frames import EXTENSION, Line
+
+if TYPE_CHECKING:
+    from ..typing import Transport
 
 Scope: TypeAlias = Mapping[str, Any]
 Message: TypeAlias = MutableMapping[str, Any]
@@ -54,11 +58,13 @@ class AsgiOpening:
         self._send = send
         self.handshake = handshake_of(scope)
 
-    async def accept(self, subprotocol: str | None, /) -> AsgiTransport:
+    async def accept(self, subprotocol: str | None, /) -> Transport:
         """Do the same as ``Opening.accept()``."""
         await self._connected()
         await _sent(self._send({"type": "websocket.accept", "subprotocol": subprotocol, "headers": []}))
-        return AsgiTransport(self._receive, self._send)
+        transport = AsgiTransport(self._receive, self._send)
+        line = (self._scope.get("extensions") or {}).get(EXTENSION)
+        return line.transport(transport) if type(line) is Line else transport
 
     async def refuse(self, status: int, retry_after: int | None, /) -> None:
         """Do the same as ``Opening.refuse()``; a server without the denial extension answers 403."""
