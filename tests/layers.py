@@ -73,6 +73,7 @@ LAYERS: Final[tuple[tuple[str, ...], ...]] = (
     # 6: the asyncio shell
     (
         "finishing",
+        "latch",
         "oplog",
         "hooks",
         "stopping",
