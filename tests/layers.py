@@ -75,6 +75,7 @@ LAYERS: Final[tuple[tuple[str, ...], ...]] = (
     # 6: the asyncio shell
     (
         "finishing",
+        "latch",
         "oplog",
         "access",
         "places",

@@ -120,7 +120,8 @@ def shape(value: Any) -> Any:
     Return what can be compared: of an outbox, what waits in it.
     """
     if isinstance(value, Outbox):
-        return [getattr(item, "envelope", item) for item in value.queue or ()], value.events, value.size, value.joined
+        items = [getattr(item, "envelope", item) for item in value.queue or ()]
+        return [getattr(item, "text", item) for item in items], value.events, value.size, value.joined
     return value
 
 

@@ -52,8 +52,11 @@ class Chain:
 
     def __init__(self, top: Cursor) -> None:
         # Searched only where something is wrong, appended to for each event: a list is smaller and faster than a set.
-        self._recent: deque[str] = deque(maxlen=RECENT_IDS)
-        self.move_to(top)
+        self._recent: deque[str] | None = None
+        """None until there is more than the last one: an empty one would hold 760 bytes."""
+        self._epoch: str = top.epoch
+        self._seq: int = top.seq
+        self._last_id: str = top.id
 
     @property
     def cursor(self) -> Cursor:
@@ -62,10 +65,15 @@ class Chain:
 
     def move_to(self, top: Cursor, /) -> None:
         """Go on from *top*: after a gap, nothing before it is expected any more."""
-        self._epoch: str = top.epoch
-        self._seq: int = top.seq
-        self._last_id: str = top.id
-        self._recent.append(top.id)
+        self._epoch = top.epoch
+        self._seq = top.seq
+        self._delivered(top.id)
+
+    def _delivered(self, event_id: str) -> None:
+        if self._recent is None:
+            self._recent = deque((self._last_id,), maxlen=RECENT_IDS)
+        self._recent.append(event_id)
+        self._last_id = event_id
 
     def follow(self, envelope: Envelope, /) -> Arrival:
         """
@@ -87,7 +95,7 @@ class Chain:
             if envelope.prev != self._last_id:
                 return Arrival.DIVERGENCE
             self._seq = seq
-            self._last_id = event_id = envelope.id
-            self._recent.append(event_id)
+            self._delivered(envelope.id)
             return NEXT
-        return Arrival.DUPLICATE if envelope.id in self._recent else Arrival.DIVERGENCE
+        known = (self._last_id,) if self._recent is None else self._recent
+        return Arrival.DUPLICATE if envelope.id in known else Arrival.DIVERGENCE

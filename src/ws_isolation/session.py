@@ -29,9 +29,9 @@ from .core_reading import DUPLICATE
 from .errors import ClosedError, InvalidStateError
 from .frames import ErrorFrame, Message
 from .ids import new_incident_id
+from .latch import resolve
 from .session_core import SessionCore
 from .session_reading import ReadingSession, Reauthenticate
-from .session_writing import resolve
 from .steps import (
     Abort,
     Authenticate,

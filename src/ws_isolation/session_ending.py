@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any, Final
 from . import closing
 from .errors import AccessError, ContextExpiredError, EngineUnavailableError, PeerError
 from .finishing import finish
+from .latch import Latch, resolve
 from .run import CANCEL_PREFIX
 from .session_core import SessionCore
-from .session_writing import WritingSession, resolve
+from .session_writing import WritingSession
 
 if TYPE_CHECKING:
     from .session_home import Home
@@ -37,9 +38,9 @@ class EndingSession(WritingSession):
     def __init__(self, core: SessionCore, transport: Transport, home: Home[Any]) -> None:
         super().__init__(core, transport, home)
         self._callbacks: list[Callable[[], Awaitable[None] | None]] = []
-        self._ended = asyncio.Event()
+        self._ended = Latch()
         """Set when the session begins to end, whatever the way out."""
-        self._done = asyncio.Event()
+        self._done = Latch()
         """Set when the transport is closed."""
         self._handler: asyncio.Task[None] | None = None
         self._refresh: asyncio.Task[None] | None = None

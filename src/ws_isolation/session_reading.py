@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -17,10 +16,10 @@ from . import closing
 from .errors import ConcurrencyError, TransportClosedError
 from .frames import Message
 from .handshake import Credential
+from .latch import resolve
 from .seen import SeenIds
 from .session_core import SessionCore, State
 from .session_joining import JoiningSession
-from .session_writing import resolve
 from .steps import Consumed, Received
 
 if TYPE_CHECKING:
@@ -42,7 +41,8 @@ class ReadingSession(JoiningSession):
     def __init__(self, core: SessionCore, transport: Transport, live: LiveStream, home: Home[Any]) -> None:
         super().__init__(core, transport, home)
         self._live = live
-        self._inbox: deque[Message] = deque()
+        self._inbox: list[Message] = []
+        """What waits for the handler, 32 messages unless set otherwise: few enough for a list, which is smaller."""
         self._inbox_ready: asyncio.Future[None] | None = None
         self._reading = False
         self._reauthenticate: Reauthenticate | None = None
@@ -75,7 +75,7 @@ class ReadingSession(JoiningSession):
                 await self._inbox_ready
         finally:
             self._reading = False
-        message = self._inbox.popleft()
+        message = self._inbox.pop(0)
         self._feed(Consumed())
         return message
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from .closing import CloseCode
 from .core_state import OPEN
 from .errors import TransportClosedError
+from .latch import resolve
 from .oplog import report
 from .session_core import SessionCore, State
 from .stepping import Parked, rest, step
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
     from .stream import Gap
     from .typing import Transport
 
-__all__ = ("WritingSession", "resolve")
+__all__ = ("WritingSession",)
 
 
 class WritingSession:
@@ -270,9 +271,3 @@ class WritingSession:
 
     def _end(self, code: CloseCode) -> None:
         self._feed(Ended(code, self._home.clock.monotonic()))
-
-
-def resolve(future: asyncio.Future[None] | None, /) -> None:
-    """Wake whoever waits for *future*; harmless where nobody does any more."""
-    if future is not None and not future.done():
-        future.set_result(None)
