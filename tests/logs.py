@@ -29,6 +29,16 @@ class NoReader:
         """
         self.asked += 1
 
+    def check_soon(self, _live: LiveStream, /) -> None:
+        """
+        Look at no record.
+        """
+
+    def replaced(self, _live: LiveStream, _connection_id: str, /) -> None:
+        """
+        End nobody.
+        """
+
 
 def put(
     stream: Stream,

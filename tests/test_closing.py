@@ -39,7 +39,9 @@ EXPECTED: Final = {
     4208: ("heartbeat_timeout", "resume"),
     4213: ("slow_consumer", "resume"),
     4300: ("internal_error", "back_off"),
+    4302: ("engine_unavailable", "back_off"),
     4303: ("overloaded", "back_off"),
+    4304: ("engine_timeout", "back_off"),
     4310: ("context_rejected", "back_off"),
     4329: ("rate_limited", "back_off"),
 }

@@ -26,6 +26,8 @@ EXAMPLES: dict[str, tuple[str | int, ...]] = {
     "ContextExpiredError": ("0190a1",),
     "ContextIntegrityError": ("create_manager()",),
     "ContextTypeError": ("create_manager()", "a.Context (a.py, id 0x1)", "b.Context (b.py, id 0x2)", "same name"),
+    "EngineTimeoutError": ("bars()", "nobody is let in"),
+    "EngineUnavailableError": ("revoke()", "call it again"),
     "EventError": (),
     "EventTypeError": ("builtins.str",),
     "ClaimsChangedError": ("another role",),

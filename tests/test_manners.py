@@ -111,7 +111,7 @@ async def test_revoke() -> None:
 
     answering = asyncio.create_task(answer())
     await settle()
-    told = bench.factory.revoke(Identity(None, "alice"))
+    told = await bench.factory.revoke(Identity(None, "alice"))
     await asyncio.gather(answering, return_exceptions=True)
     await alice.over()
     await second.over()
@@ -122,9 +122,9 @@ async def test_revoke() -> None:
     assert other.session.is_open
     assert tenant.session.is_open
     assert [4010] == await _codes(bench, Settings(), "alice")
-    assert bench.factory.lift(make_context())
-    assert not bench.factory.lift(make_context())
-    assert not bench.factory.bars(make_context())
+    assert await bench.factory.lift(make_context())
+    assert not await bench.factory.lift(make_context())
+    assert not await bench.factory.bars(make_context())
 
 
 async def test_revoke_from_inside() -> None:
@@ -133,12 +133,12 @@ async def test_revoke_from_inside() -> None:
     served = await bench.serve()
     work = served.session.spawn(asyncio.Event().wait())
     async with bench.manager().run("assistant"):
-        bench.factory.revoke(make_context())
+        await bench.factory.revoke(make_context())
     await served.over()
 
     assert work.cancelled()
     assert served.ended_with(4010)
-    assert bench.factory.bars(make_context())
+    assert await bench.factory.bars(make_context())
 
 
 async def _codes(bench: Bench, _settings: Settings, user: str) -> list[int]:
@@ -157,11 +157,11 @@ async def test_revoke_one_session() -> None:
     bench = Bench.new()
     one, sibling = await bench.serve(), await bench.serve()
 
-    assert (1, 0) == (bench.factory.revoke(one.session), bench.factory.revoke(one.session))
+    assert (1, 0) == (await bench.factory.revoke(one.session), await bench.factory.revoke(one.session))
     await one.over()
     assert one.ended_with(4010)
     assert sibling.session.is_open
-    assert not bench.factory.bars(make_context())
+    assert not await bench.factory.bars(make_context())
 
 
 def test_records_are_bounded() -> None:

@@ -51,7 +51,7 @@ async def test_revocation_bars_the_way_back() -> None:
     served.session.close()
     await served.over()
     assert await _knock(bench) is None
-    bench.factory.revoke(ALICE, until=bench.factory.utc_now() + timedelta(seconds=60))
+    await bench.factory.revoke(ALICE, until=bench.factory.utc_now() + timedelta(seconds=60))
     codes = [await _knock(bench), await _knock(bench, "bob")]
     await bench.clock.advance(59)
     codes.append(await _knock(bench))
@@ -76,7 +76,7 @@ async def test_revoked_while_it_refreshes() -> None:
         before = served.session.context
         served.transport.client_sends({"type": "ws.refresh", "credential": "new"})
         await asked.wait()
-        bench.factory.revoke(ALICE)
+        await bench.factory.revoke(ALICE)
         go_on.set()
         await served.over()
 
@@ -93,7 +93,7 @@ async def test_revoked_between_authentication_and_session() -> None:
         return make_context()
 
     async def revoke() -> None:
-        bench.factory.revoke(ALICE)
+        await bench.factory.revoke(ALICE)
 
     opening = MemoryOpening(before_accept=revoke)
     await serve_opening(opening, bench.factory, authenticate, None)
@@ -109,7 +109,7 @@ async def test_a_socket_of_one_s_own_is_barred_as_well() -> None:
     bench = Bench.new()
     socket = RecordingTransport()
     async with bench.factory:
-        bench.factory.revoke(ALICE)
+        await bench.factory.revoke(ALICE)
         async with bench.factory.attach(make_context(), socket) as session:
             await session.manager.send(note("canary"))
             await settle()
@@ -123,19 +123,19 @@ async def test_until_is_a_moment(until: object) -> None:
     bench = Bench.new()
     served = await bench.serve()
     with pytest.raises(errors.UsageError, match=r"^revoke\(until=.*\) must be an aware datetime: datetime.now\(UTC\)"):
-        bench.factory.revoke(ALICE, until=cast("Any", until))
+        await bench.factory.revoke(ALICE, until=cast("Any", until))
 
     assert served.session.is_open
-    assert not bench.factory.bars(ALICE)
+    assert not await bench.factory.bars(ALICE)
 
 
-@pytest.mark.parametrize("call", ["revoke", "lift", "bars"])
+@pytest.mark.parametrize("call", ["revoke", "lift", "bars", "presence"])
 async def test_a_user_id_is_nobody(call: str) -> None:
     """A text in place of a context or an identity is refused, and the error names the call that was made."""
     bench = Bench.new()
     await bench.serve()
     with pytest.raises(errors.ContextTypeError, match=rf"{call}\(\)"):
-        getattr(bench.factory, call)("alice")
+        await getattr(bench.factory, call)("alice")
 
 
 # Limits.

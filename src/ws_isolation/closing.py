@@ -26,6 +26,8 @@ __all__ = (
     "CONNECTION_LIMIT",
     "CONTEXT_REJECTED",
     "DRAIN",
+    "ENGINE_TIMEOUT",
+    "ENGINE_UNAVAILABLE",
     "FORBIDDEN",
     "HEARTBEAT_TIMEOUT",
     "INTERNAL_ERROR",
@@ -178,8 +180,16 @@ SLOW_CONSUMER: Final = _built_in(4213, "slow_consumer", "The client reads more s
 INTERNAL_ERROR: Final = _built_in(4300, "internal_error", "Something failed here; quote the incident id.")
 """An unforeseen failure; the operator's log has the incident id."""
 
+ENGINE_UNAVAILABLE: Final = _built_in(
+    4302, "engine_unavailable", "What the service needs to decide cannot be reached now."
+)
+"""The backplane's engine failed while a client came in or refreshed; nobody is let in unchecked."""
+
 OVERLOADED: Final = _built_in(4303, "overloaded", "The service cannot take this session now.")
 """The service is not ready, or has no room."""
+
+ENGINE_TIMEOUT: Final = _built_in(4304, "engine_timeout", "What the service needs to decide did not come in time.")
+"""The backplane's engine took too long while a client came in or refreshed."""
 
 CONTEXT_REJECTED: Final = _built_in(4310, "context_rejected", "The service authenticated into something unusable.")
 """``authenticate`` returned something that is no intact context: a defect of the deployment."""
@@ -210,7 +220,9 @@ CODES: Final[dict[int, CloseCode]] = {
         HEARTBEAT_TIMEOUT,
         SLOW_CONSUMER,
         INTERNAL_ERROR,
+        ENGINE_UNAVAILABLE,
         OVERLOADED,
+        ENGINE_TIMEOUT,
         CONTEXT_REJECTED,
         RATE_LIMITED,
     )

@@ -34,12 +34,15 @@ Every exception that the library raises, split by who has to act.
     │   ├── NotFoundError
     │   ├── ExpiredError
     │   └── ClaimsChangedError
+    ├── EngineUnavailableError
+    │   └── EngineTimeoutError
     ├── TransportClosedError
     └── OwnerMismatchError
 
 *Context*, *event* and *usage* errors are the caller's: the message says what to
 change. *Peer* errors are what a client did; *access* errors are what an
-application's ``authenticate`` raises to refuse one. ``OwnerMismatchError`` is a
+application's ``authenticate`` raises to refuse one. *Engine* errors are the
+backplane's: what it did not answer is not guessed. ``OwnerMismatchError`` is a
 defect that the last hop stopped.
 
 Rule 1: an error can always be built, shown, logged and pickled. Its arguments
@@ -69,6 +72,8 @@ __all__ = (
     "ContextExpiredError",
     "ContextIntegrityError",
     "ContextTypeError",
+    "EngineTimeoutError",
+    "EngineUnavailableError",
     "EventError",
     "EventTypeError",
     "ExpiredError",
@@ -461,6 +466,32 @@ class ClaimsChangedError(AccessError):
     """A refreshed credential is valid, and what it allows needs a new session."""
 
     close_code = 4103
+
+
+class EngineUnavailableError(IsolationError):
+    """
+    The engine behind the backplane did not do what it was asked.
+
+    Attributes:
+        call: What it was asked.
+        state: What is left behind, and what to do.
+    """
+
+    close_code = 4302
+
+    def __init__(self, call: str, state: str) -> None:
+        super().__init__(call, state)
+        self.call = call
+        self.state = state
+
+    def __str__(self) -> str:
+        return bounded(f"the backplane's engine failed in {self.call}: {self.state}")
+
+
+class EngineTimeoutError(EngineUnavailableError):
+    """The engine behind the backplane did not answer in time."""
+
+    close_code = 4304
 
 
 class TransportClosedError(IsolationError):

@@ -34,14 +34,13 @@ from .runtime import Runtime
 from .session import Session
 from .session_core import SessionCore
 from .settings import Settings
-from .streams import Seat
 from .wire import DEFAULT_WIRE, Wire
 
 if TYPE_CHECKING:
     import asyncio
     from typing import Self
 
-    from .backplanes.base import Backplane
+    from .backplanes.base import Backplane, Lease
     from .entrance import Entrance
     from .handshake import Handshake
     from .hooks import Span
@@ -66,10 +65,12 @@ class Report:
     Attributes:
         problems: What must be mended before users come; empty when all is well.
         version: The library's version.
+        notes: What holds for this process alone, because the backplane cannot do it for all; no problem by itself.
     """
 
     problems: tuple[str, ...]
     version: str
+    notes: tuple[str, ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -208,7 +209,7 @@ class ManagerFactory:
         ]
         if attrs.validators.get_disabled():
             problems.append("attrs validators are switched off for the whole process: switch them on again")
-        return Report(tuple(problems), __version__)
+        return Report(tuple(problems), __version__, self._runtime.lacks())
 
     def stats(self) -> FactoryStats:
         """Return counts for metrics."""
@@ -270,7 +271,7 @@ class ManagerFactory:
         """
         await self._runtime.drain(retry_after_ms)
 
-    def revoke(self, who: UserExecutionContext | Identity | Session, /, *, until: datetime | None = None) -> int:
+    async def revoke(self, who: UserExecutionContext | Identity | Session, /, *, until: datetime | None = None) -> int:
         """
         Take the access of an identity away, or end one session of it; 4010 either way.
 
@@ -279,20 +280,29 @@ class ManagerFactory:
         ``adapters``' dependency until ``lift()`` or *until*. One session bars
         nothing by itself: ``authenticate`` has to refuse its credential.
 
+        On this node all of that is done before anything is waited for. Where
+        the backplane keeps revocations, the record is written then, and the
+        other nodes follow: at once while they hear the engine, else within
+        ``Settings.tip_seconds``.
+
         Args:
             who: A context or an identity for all its sessions, or one session.
             until: When the identity may come back, aware; None: never by itself.
 
         Returns:
-            The number of sessions that were told.
+            The number of sessions of this node that were told.
 
         Raises:
             asyncio.CancelledError: Called inside a run of this identity, which ends here. Everything was revoked.
             ConcurrencyError, InvalidStateError: It does not run in this loop. Nothing was revoked.
             InvalidStateError: ``Settings.revocations`` are there already. Its
                 sessions were ended, but it may come back.
+            EngineUnavailableError: The record could not be written: this node
+                bars the identity, the others need not. Call it again.
             UsageError: *until* is no aware datetime. Nothing was revoked.
             ContextTypeError, ContextIntegrityError: *who* is something else, or no intact context. Nothing was revoked.
+
+        Cancelling it waits for the engine first.
         """
         self._runtime.require_running("revoke()")
         if until is not None:
@@ -301,15 +311,39 @@ class ManagerFactory:
             was_open = who.is_open
             who.close(closing.REVOKED)
             return int(was_open)
-        return self._runtime.revoke(_identity(who, "revoke()"), None if until is None else until.timestamp())
+        return await self._runtime.revoke(_identity(who, "revoke()"), None if until is None else until.timestamp())
 
-    def lift(self, who: UserExecutionContext | Identity, /) -> bool:
-        """Let a revoked identity come back; False where it was not revoked."""
-        return self._runtime.revocations.lift(_identity(who, "lift()"))
+    async def lift(self, who: UserExecutionContext | Identity, /) -> bool:
+        """
+        Let a revoked identity come back; False where it was not revoked.
 
-    def bars(self, who: UserExecutionContext | Identity, /) -> bool:
-        """Tell whether the identity is revoked now."""
-        return self._runtime.bars(_identity(who, "bars()"))
+        Raises:
+            EngineUnavailableError: The backplane's engine failed: it may be revoked or not. Call it again.
+        """
+        return await self._runtime.access.lift(_identity(who, "lift()"))
+
+    async def bars(self, who: UserExecutionContext | Identity, /) -> bool:
+        """
+        Tell whether the identity is revoked now.
+
+        Raises:
+            EngineUnavailableError: The backplane's engine failed: nobody knows.
+        """
+        return await self._runtime.access.bars(_identity(who, "bars()"))
+
+    async def presence(self, who: UserExecutionContext | Identity, /) -> tuple[Lease, ...]:
+        """
+        Return the sessions of an identity, oldest first: their connection ids, and since when.
+
+        Those of all nodes where the backplane counts sessions, and of this one
+        otherwise. A node that died is in it until its leases end.
+
+        Raises:
+            EngineUnavailableError: The backplane's engine failed.
+        """
+        identity = _identity(who, "presence()")
+        runtime = self._runtime
+        return runtime.present_here(identity) if runtime.places is None else await runtime.places.present(identity)
 
     @asynccontextmanager
     async def attach(
@@ -338,13 +372,11 @@ class ManagerFactory:
 
         Raises:
             ContextTypeError, ContextIntegrityError: As ``create_manager()``. The transport was not touched.
+            EngineUnavailableError, EngineTimeoutError: The engine could not say where the stream stands. The
+                transport was not touched.
         """
         session = await self.open_session(context, transport, wire=wire, start=start, handshake=handshake)
         session.begin()
-        if self.bars(context):
-            session.close(closing.REVOKED)
-        if self._runtime.is_draining:
-            session.close(closing.DRAIN)  # stop() knows those that were there when it began
         try:
             yield session
         except BaseException as error:
@@ -365,8 +397,14 @@ class ManagerFactory:
         start: Start,
         handshake: Handshake | None,
         enforce_pongs: bool = False,
+        connection_id: str | None = None,
     ) -> Session:
-        """Put a new session on its identity's stream. For adapters: the caller must serve or leave it."""
+        """
+        Put a new session on its identity's stream. For adapters: the caller must serve or leave it.
+
+        One that was revoked, or met a drain, before its client was told anything comes back ended: serving it says so.
+        With the *connection_id* of ``admit()`` it has its place; raising, it gives it back.
+        """
         runtime = self._runtime
         runtime.require_running("open_session()")
         manager = self.create_manager(context)
@@ -377,27 +415,17 @@ class ManagerFactory:
             live.rate = TokenBucket(
                 per_minute=bounds.identity_messages_per_minute, burst=bounds.identity_message_burst, now=now
             )
-        # The seat is taken in the step that found it free, and keeps what is published until the session sits there.
-        seat = Seat()
-        live.subscribe(seat)
-        try:
-            top, answer = await runtime.join(live, start)
-            core = SessionCore(
-                context=context,
-                connection_id=new_uuid7(),
-                incident_id=new_incident_id(),
-                settings=runtime.settings,
-                wire=wire,
-                top=top,
-                answer=answer,
-                enforce_pongs=enforce_pongs,
-                expires_in=self.expires_in(context),
-                now=runtime.clock.monotonic(),
-                shared_rate=live.rate,
-            )
-        except BaseException:
-            runtime.seat_lost(live, seat)
-            raise
+        core = SessionCore(
+            context=context,
+            connection_id=connection_id or new_uuid7(),
+            incident_id=new_incident_id(),
+            settings=runtime.settings,
+            wire=wire,
+            enforce_pongs=enforce_pongs,
+            expires_in=self.expires_in(context),
+            now=now,
+            shared_rate=live.rate,
+        )
         session = Session(
             core=core,
             transport=transport,
@@ -407,12 +435,46 @@ class ManagerFactory:
             home=runtime,
             handshake=handshake,
         )
-        runtime.add_session(live, seat, session)
+        # From here on the identity's revocation and a drain reach it, and what is published is kept for it.
+        runtime.add_session(live, session)
+        if runtime.is_draining:
+            session.close(closing.DRAIN)
+        try:
+            await runtime.join(live, session, start, has_place=connection_id is not None)
+        except BaseException:
+            session.abandon()
+            raise
         return session
 
     def expires_in(self, context: UserExecutionContext, /) -> float | None:
         """Return the seconds until the context expires, None where it never does."""
         return None if context.expires_at is None else (context.expires_at - self.utc_now()).total_seconds()
+
+    async def admit(self, context: UserExecutionContext, /) -> str | None:
+        """
+        Take a place for a session of the context: its connection id, None where there is no room.
+
+        ``open_session()`` or ``give_back()`` has to follow. Without a backplane that counts for several nodes
+        nothing is waited for: what was free is free in the same step.
+
+        Raises:
+            EngineUnavailableError: The engine failed. No place is held.
+        """
+        places = self._runtime.places
+        connection_id = new_uuid7()
+        if places is None:
+            return connection_id if self.make_room(context) else None
+        taken = await places.take(identity_of(context), connection_id, is_limited=True)
+        return connection_id if taken else None
+
+    def give_back(self, connection_id: str, /) -> None:
+        """Give back the place of ``admit()``; harmless where there is none."""
+        if self._runtime.places is not None:
+            self._runtime.places.give_back(connection_id)
+
+    def bars_here(self, context: UserExecutionContext, /) -> bool:
+        """Tell whether this node knows that the identity is revoked, without waiting for an engine."""
+        return self._runtime.access.bars_here(identity_of(context))
 
     def make_room(self, context: UserExecutionContext, /) -> bool:
         """Tell whether there is room for a session of the context, after ending the oldest where settings say so."""

@@ -16,24 +16,33 @@ from collections.abc import Callable, Coroutine, Iterable
 from contextlib import suppress
 from datetime import UTC, datetime
 from random import uniform
-from typing import TYPE_CHECKING, Any, TypeVar, final
+from typing import TYPE_CHECKING, Any, Final, TypeVar, final
 
 from . import closing
+from .access import Access
+from .backplanes.base import Lease, Presence, Revocation
 from .backplanes.memory import MemoryBackplane
 from .chain import Chain
 from .clockwork import Clockwork
 from .delivery import Delivery
-from .errors import ConcurrencyError, InvalidStateError
+from .errors import (
+    ConcurrencyError,
+    EngineTimeoutError,
+    EngineUnavailableError,
+    InvalidStateError,
+    type_name,
+)
 from .events.envelope import format_unix
+from .finishing import finish
 from .hooks import Span, guarded
 from .ids import new_fractions, new_incident_id, new_uuid7
 from .oplog import report
-from .revocations import MemoryRevocations, Revocations
+from .places import Places
 from .run import CANCEL_PREFIX
 from .session import Session
 from .spreading import closing_delays
 from .stream import Cursor, Draft, Gap, Resumed, answer
-from .streams import LiveStream, Seat, Streams
+from .streams import LiveStream, Streams
 
 if TYPE_CHECKING:
     from .backplanes.base import Backplane
@@ -50,6 +59,7 @@ if TYPE_CHECKING:
 __all__ = ("Runtime",)
 
 _T = TypeVar("_T")
+_JOIN: Final = "joining a stream"
 
 
 @final
@@ -71,9 +81,11 @@ class Runtime:
         is_draining: Whether it is stopping.
         observer: The guard around the observer; None, and nothing is called, where there is none.
         streams: Of all identities.
-        sessions: Open ones, in the order in which they came.
+        sessions: Open ones, in the order in which they came, and since when (Unix seconds).
         entering: Accepted sockets that still have to say who they are.
-        revocations: Who may not come back; kept across stop and start.
+        access: Who may not come back; kept across stop and start.
+        places: The sessions' places among those of all nodes; None where the backplane counts none, or is this
+            factory's own.
         pending: Handshakes that are not authenticated yet.
         foreign: Envelopes that the last hop held back.
         closes: Ended handshakes and sessions by close code or HTTP status.
@@ -85,6 +97,7 @@ class Runtime:
         "_loop",
         "_readings",
         "_stopped",
+        "access",
         "backplane",
         "clock",
         "closes",
@@ -93,7 +106,7 @@ class Runtime:
         "is_draining",
         "observer",
         "pending",
-        "revocations",
+        "places",
         "sessions",
         "settings",
         "streams",
@@ -106,7 +119,8 @@ class Runtime:
         self.settings: Settings = settings
         self.clock: Clock = clock
         self._given = backplane
-        self.revocations: Revocations = MemoryRevocations(settings.revocations)
+        records = backplane if isinstance(backplane, Revocation) else None
+        self.access: Access = Access(settings.revocations, records, clock, settings.auth_seconds)
         self.pending: int = 0
         self.foreign: int = 0
         self.closes: dict[int, int] = {}
@@ -118,15 +132,21 @@ class Runtime:
         self.streams: Streams = Streams(self)
         given = self._given
         self.backplane: Backplane = (
-            MemoryBackplane(self.settings, monotonic=self.clock.monotonic) if given is None else given
+            MemoryBackplane(self.settings, monotonic=self.clock.monotonic, unix=self.clock.unix)
+            if given is None
+            else given
         )
         self._readings: set[asyncio.Task[None]] = set()
-        self.sessions: dict[Session, None] = {}
+        self.sessions: dict[Session, float] = {}
         self.entering: dict[Entrance, None] = {}
         self.is_draining: bool = False
-        self._clockwork: Clockwork[Session | LiveStream] = Clockwork(
+        self._clockwork: Clockwork[Session | LiveStream | Places] = Clockwork(
             self.clock, self._look, None if self.observer is None else self.observer.loop_lag
         )
+        self.places: Places | None = None
+        counts: object = given
+        if isinstance(counts, Presence):
+            self.places = Places(counts, self.settings, self.clock, self._end_replaced, self._look_at_places)
 
     @property
     def grace_seconds(self) -> float:
@@ -223,16 +243,27 @@ class Runtime:
         with Span(observer, self.clock, "drain") as span:
             span.is_ok = await self._within(settings.drain_seconds, [one.wait_closed() for one in leaving])
 
-    def revoke(self, identity: Identity, until: float | None) -> int:
-        """Same as ``ManagerFactory.revoke()`` of an identity."""
+    async def revoke(self, identity: Identity, until: float | None) -> int:
+        """Same as ``ManagerFactory.revoke()`` of an identity; up to the engine it is one step."""
         live = self.streams.find(identity)
+        here: asyncio.CancelledError | None = None
+        count = 0
         try:
-            self.revocations.add(identity, until, self.clock.unix())
+            self.access.bar(identity, until)
         finally:
-            count = 0 if live is None else self._end_all(live)
+            if live is not None:
+                count, here = self._end_all(live)
+        try:
+            # Whoever revokes from the identity's own work is cancelled by now.
+            await finish(self.access.record(identity, until))
+        except asyncio.CancelledError as error:
+            here = here or error
+        if here is not None:
+            raise here
         return count
 
-    def _end_all(self, live: LiveStream) -> int:
+    def _end_all(self, live: LiveStream) -> tuple[int, asyncio.CancelledError | None]:
+        """End sessions, runs and work; return how many sessions, and what the caller has to raise at last."""
         sessions = [one for one in live.sessions if isinstance(one, Session)]
         for session in sessions:
             session.close(closing.REVOKED)
@@ -244,13 +275,31 @@ class Runtime:
                 here = error  # the caller is in this very run: it leaves once the others are told
         for task in live.work:
             task.cancel(CANCEL_PREFIX + "revoked")
-        if here is not None:
-            raise here
-        return len(sessions)
+        return len(sessions), here
 
-    def bars(self, identity: Identity, /) -> bool:
-        """Tell whether the identity is revoked now."""
-        return self.revocations.bars(identity, self.clock.unix())
+    def check_soon(self, live: LiveStream, /) -> None:
+        """Read whether the identity is revoked, in a task of its own."""
+        self._in_background(self._check(live), "ws-access")
+
+    async def _check(self, live: LiveStream) -> None:
+        try:
+            barred = await self.access.bars(live.identity)
+        except Exception as error:  # noqa: BLE001  # an engine may raise anything; the next look asks again
+            report(logging.ERROR, "a revocation could not be read", error=error)
+        else:
+            if barred:
+                self._end_all(live)
+
+    def replaced(self, live: LiveStream, connection_id: str, /) -> None:
+        """End this very session, if it is here: a newer one of its identity took its place."""
+        if self.places is not None:
+            self.places.lose(live.identity, connection_id)
+
+    def _end_replaced(self, lease: Lease) -> None:
+        live = self.streams.find(lease.identity)
+        for session in () if live is None else live.sessions:
+            if isinstance(session, Session) and session.connection_id == lease.connection_id:
+                session.close(closing.REPLACED)
 
     def end_oldest(self, identity: Identity, /) -> None:
         """Make room for one more session of the identity: end its own oldest, by the order in which they came."""
@@ -332,16 +381,67 @@ class Runtime:
         live = self.streams.find(identity)
         return (0, 0) if live is None else (len(live.sessions), len(live.lifecycle.open_runs))
 
+    def present_here(self, identity: Identity, /) -> tuple[Lease, ...]:
+        """Return the identity's sessions on this node, in the order in which they came."""
+        live = self.streams.find(identity)
+        sessions = () if live is None else live.sessions
+        return tuple(
+            Lease(identity, one.connection_id, self.sessions[one]) for one in sessions if isinstance(one, Session)
+        )
+
+    def lacks(self) -> tuple[str, ...]:
+        """Return, in words, what a given backplane cannot do for all nodes."""
+        given = self._given
+        if given is None:
+            return ()
+        name = type_name(type(given))
+        notes: list[str] = []
+        if not isinstance(given, Revocation):
+            notes.append(f"{name} keeps no revocations: revoke() holds for this process; call it in each")
+        if not isinstance(given, Presence):
+            notes.append(f"{name} counts no sessions: sessions_per_identity and presence() hold for this process")
+        return tuple(notes)
+
     # What sessions ask for.
 
-    async def join(self, live: LiveStream, start: Start, /) -> tuple[Cursor, Resumed | Gap | None]:
+    async def join(self, live: LiveStream, session: Session, start: Start, /, *, has_place: bool) -> None:
         """
-        Follow the identity's stream, and return where it stands and what a client that begins at *start* gets.
+        Follow the identity's stream, and tell *session* where it stands and what its client gets.
 
-        Whoever calls has taken a seat before: nothing that is published meanwhile is missed.
+        The session is on the stream already: nothing that is published meanwhile is missed.
+
+        Raises:
+            EngineTimeoutError: It took longer than ``Settings.engine_seconds``.
+            EngineUnavailableError: The engine failed.
         """
+        try:
+            await session.join(self._placed(live, session, start, has_place=has_place), self.settings.engine_seconds)
+        except EngineUnavailableError:
+            raise
+        except TimeoutError:
+            state = f"no answer in {self.settings.engine_seconds:g} s (Settings.engine_seconds); nobody was let in"
+            raise EngineTimeoutError(_JOIN, state) from None
+        except Exception as error:
+            raise EngineUnavailableError(_JOIN, f"{type_name(type(error))}; nobody was let in") from error
+        if session.is_open:
+            self._look_after(live)
+
+    async def _placed(
+        self, live: LiveStream, session: Session, start: Start, *, has_place: bool
+    ) -> tuple[Cursor, Resumed | Gap | None]:
+        """
+        Return where the stream stands, and what a client that begins at *start* gets.
+
+        The engine is asked for a revocation after this node has begun to listen: none falls between.
+        """
+        if self.places is not None and not has_place:
+            await self.places.take(live.identity, session.connection_id, is_limited=False)
         async with live.joining:
             chain = live.chain or await self._follow(live)
+        if await self.access.bars(live.identity):
+            session.close(closing.REVOKED)
+        elif self.places is not None and not self.places.holds(session.connection_id):
+            session.close(closing.REPLACED)
         if start is None:
             return chain.cursor, None
         page = await self.backplane.read(live.identity, start)
@@ -370,32 +470,28 @@ class Runtime:
             self.backplane.release(live.identity, live)
             raise
 
-    def add_session(self, live: LiveStream, seat: Seat, session: Session, /) -> None:
-        """Put a session in its seat on its identity's stream."""
-        live.replace(seat, session)
-        self.sessions[session] = None
+    def add_session(self, live: LiveStream, session: Session, /) -> None:
+        """Put a session on its identity's stream; what is published from now on is offered to it."""
+        live.subscribe(session)
+        self.sessions[session] = self.clock.unix()
         if self.observer is not None:
             self.observer.session_opened()
-        if seat.gap is not None:
-            session.missed(seat.gap)
-            self._noted(seat.gap)
-        for envelope in seat.kept:
-            session.offer(envelope)
+        if self.access.bars_here(live.identity):
+            session.close(closing.REVOKED)
+
+    def _look_after(self, live: LiveStream, /) -> None:
+        """See that the stream's tip is asked for, now that somebody follows it."""
         if live.tip_due == float("inf"):
             live.tip_due = self._next_tip()
         self._look_at(live, live.tip_due)
-
-    def seat_lost(self, live: LiveStream, seat: Seat, /) -> None:
-        """Take back the seat of a session that could not be opened."""
-        now = self.clock.monotonic()
-        live.unsubscribe(seat, now)
-        self._look_at(live, now + self.settings.stream_seconds)
 
     def session_ended(self, live: LiveStream, session: Session, /) -> None:
         """Take this very session off its stream; its work may go on for a while."""
         now = self.clock.monotonic()
         self.sessions.pop(session, None)
         live.unsubscribe(session, now)
+        if self.places is not None:
+            self.places.give_back(session.connection_id)
         code = None if session.code is None else session.code.code
         if code is not None:
             self._count_close(code)
@@ -451,11 +547,17 @@ class Runtime:
             live.due = when
             self._clockwork.schedule(when, live)
 
-    def _look(self, item: Session | LiveStream, now: float) -> None:
+    def _look(self, item: Session | LiveStream | Places, now: float) -> None:
         if isinstance(item, Session):
             item.due(now)
-        else:
+        elif isinstance(item, LiveStream):
             self._look_at_stream(item, now)
+        elif item.due(now):
+            self._in_background(item.renew(), "ws-leases")
+
+    def _look_at_places(self, when: float) -> None:
+        if self.places is not None:
+            self._clockwork.schedule(when, self.places)
 
     def _look_at_stream(self, live: LiveStream, now: float) -> None:
         if now < live.due:
@@ -481,6 +583,8 @@ class Runtime:
         if now >= live.tip_due:
             live.tip_due = self._next_tip()
             live.read_again()
+            if self.access.is_shared:
+                self.check_soon(live)
         self._look_at(live, live.tip_due)
 
     def _next_tip(self) -> float:
@@ -489,7 +593,10 @@ class Runtime:
 
     def read_soon(self, live: LiveStream, /) -> None:
         """Read the history of *live* again, in a task of its own."""
-        task = asyncio.get_running_loop().create_task(self._read_again(live), name="ws-history")
+        self._in_background(self._read_again(live), "ws-history")
+
+    def _in_background(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        task = asyncio.get_running_loop().create_task(work, name=name)
         self._readings.add(task)
         task.add_done_callback(self._readings.discard)
 
@@ -504,5 +611,4 @@ class Runtime:
             gap = live.caught_up(page, self.settings.replay_events)
             if gap is not None:
                 report(logging.WARNING, f"gap: {gap.reason}", count=len(live.sessions))
-                # Those that are on their way in are told, and counted, when they have come.
-                self._noted(gap, sum(not isinstance(one, Seat) for one in live.sessions))
+                self._noted(gap, len(live.sessions))

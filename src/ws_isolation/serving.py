@@ -26,6 +26,7 @@ from .entrance import Entrance
 from .errors import (
     AccessError,
     ContextError,
+    EngineUnavailableError,
     ExpiredError,
     PeerError,
     RevokedError,
@@ -126,7 +127,7 @@ async def identify(
         if genuine.is_expired(factory.utc_now()):
             detail = "authenticate() returned an expired context"
             raise ExpiredError(detail)
-        if factory.bars(genuine):
+        if await factory.bars(genuine):
             detail = "the identity is revoked"
             raise RevokedError(detail)
     return genuine
@@ -223,10 +224,17 @@ async def _settle(
     enforce_pongs: bool,
 ) -> Session | None:
     """Open the session of an accepted socket, or say why not."""
-    # From here to the subscription nothing is awaited: checked and done in one step.
+    connection_id = ""
     if isinstance(outcome, Admitted):
-        outcome = _last_check(factory, outcome)
+        # Without an engine that counts, nothing is awaited from here to the seat: checked and done in one step.
+        try:
+            connection_id = await _admitted(factory, outcome.context) or ""
+        except EngineUnavailableError as error:
+            outcome = Denied(closing.code_of(error.close_code), "the backplane's engine failed", error)
+        else:
+            outcome = _last_check(factory, outcome, connection_id)
     if isinstance(outcome, Denied):
+        factory.give_back(connection_id)
         await finish(tell(transport, handshake, factory, wire, outcome))
         return None
     try:
@@ -237,9 +245,14 @@ async def _settle(
             start=outcome.start,
             handshake=handshake,
             enforce_pongs=enforce_pongs,
+            connection_id=connection_id,
         )
     except Exception as error:  # noqa: BLE001  # the factory has stopped, or the application's manager raised
-        failed = Denied(closing.INTERNAL_ERROR, "the session could not be opened", error)
+        factory.give_back(connection_id)  # what raised before there was a seat has not
+        code = (
+            closing.code_of(error.close_code) if isinstance(error, EngineUnavailableError) else closing.INTERNAL_ERROR
+        )
+        failed = Denied(code, "the session could not be opened", error)
         await finish(tell(transport, handshake, factory, wire, failed))
         return None
 
@@ -252,6 +265,9 @@ async def _refresh(
         context = await identify(handshake.with_credential(credential), factory, authenticate, "ws.refresh")
         # From here nothing is awaited: a revocation cannot come between the check and the renewal.
         session.renew(context, factory.create_manager(context), factory.expires_in(context))
+    except EngineUnavailableError as error:
+        report(logging.ERROR, "a refresh could not be checked", error=error)
+        session.close(closing.code_of(error.close_code))
     except Exception as error:  # noqa: BLE001  # whatever authenticate raises is not the client's fault
         session.end_by(error)
 
@@ -260,7 +276,7 @@ async def _admit(handshake: Handshake, factory: ManagerFactory, authenticate: Au
     try:
         start = handshake.start
         context = await identify(handshake, factory, authenticate, "serve()")
-    except (AccessError, PeerError, ContextError) as error:
+    except (AccessError, PeerError, ContextError, EngineUnavailableError) as error:
         why = "refused by authenticate" if isinstance(error, AccessError) else "rejected"
         return Denied(closing.code_of(error.close_code), why, error)
     except (Exception, asyncio.CancelledError) as error:  # whatever it raises is not the client's fault
@@ -276,12 +292,19 @@ def _is_cancelled() -> bool:
     return task is not None and task.cancelling() > 0
 
 
-def _last_check(factory: ManagerFactory, admitted: Admitted) -> Admitted | Denied:
+async def _admitted(factory: ManagerFactory, context: UserExecutionContext) -> str | None:
+    """Return the connection id under which the context has a place, None where it may not have one."""
+    if factory.is_draining or factory.bars_here(context):
+        return None
+    return await factory.admit(context)
+
+
+def _last_check(factory: ManagerFactory, admitted: Admitted, connection_id: str) -> Admitted | Denied:
     if factory.is_draining:
         return Denied(closing.DRAIN, "a drain has begun")
-    if factory.bars(admitted.context):
+    if factory.bars_here(admitted.context):
         return Denied(closing.REVOKED, "the identity was revoked meanwhile")
-    if not factory.make_room(admitted.context):
+    if not connection_id:
         return Denied(closing.CONNECTION_LIMIT, "the identity has as many sessions as it may have")
     return admitted
 

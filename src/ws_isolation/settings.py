@@ -27,11 +27,13 @@ _SECONDS: Final = {
     "auth_seconds": (0.1, 600.0),
     "write_seconds": (0.1, 600.0),
     "close_seconds": (0.1, 60.0),
+    "engine_seconds": (0.05, 60.0),
     "drain_seconds": (0.1, 3_600.0),
     "detached_seconds": (0.0, 86_400.0),
     "stream_seconds": (1.0, 86_400.0),
     "window_seconds": (0.0, 86_400.0),
     "tip_seconds": (1.0, 3_600.0),
+    "lease_seconds": (1.0, 3_600.0),
     "message_id_seconds": (1.0, 86_400.0),
     "expiry_skew_seconds": (0.0, 300.0),
 }
@@ -101,6 +103,11 @@ class Settings:
     """Seconds that one write may take before the reader counts as stalled, 0.1 to 600."""
     close_seconds: float = 2.0
     """Seconds for goodbye and close together, 0.1 to 60."""
+    engine_seconds: float = 1.0
+    """
+    Seconds that the engine may take to say where a stream stands when a session joins it, 0.05 to 60; then 4304. A
+    client is better told to come back than kept waiting.
+    """
     drain_seconds: float = 10.0
     """Seconds that ending all sessions may take, 0.1 to 3,600. Give the process that much before it is killed."""
     drain_share: float = 0.02
@@ -118,6 +125,11 @@ class Settings:
     """Seconds that an event can be replayed, 0 to 86,400; its stream's end ends that sooner."""
     tip_seconds: float = 40.0
     """Seconds between looks whether the engine holds more than was delivered, spread by half of it, 1 to 3,600."""
+    lease_seconds: float = 75.0
+    """
+    Seconds that a session counts for ``sessions_per_identity`` after its node was last heard of, 1 to 3,600: three
+    heartbeats. A node renews three times as often; only with a backplane that counts for several nodes.
+    """
     expiry_skew_seconds: float = 30.0
     """Seconds that a session may live past ``expires_at``, for clocks that differ."""
 
@@ -154,7 +166,7 @@ class Settings:
     message_id_seconds: float = 300.0
     """Seconds that the id of a message is kept, 1 to 86,400; never longer than the identity's stream."""
     sessions_per_identity: int = 20
-    """Sessions of one identity: 5 to 8 tabs are normal, and reconnects overlap."""
+    """Sessions of one identity, on all nodes where the backplane counts: 5 to 8 tabs are normal, reconnects overlap."""
     session_limit: SessionLimit = "reject_new"
     """
     At the limit, ``reject_new`` refuses the next session (4029) and ``replace_oldest`` ends the identity's oldest

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from .events.envelope import Envelope
     from .keys import Identity
 
-__all__ = ("LiveStream", "OpenRun", "Reader", "Seat", "Streams", "Subscriber")
+__all__ = ("LiveStream", "OpenRun", "Reader", "Streams", "Subscriber")
 
 _MOST_HELD: Final = 1_024
 """Events that wait while a history is read again; with more the rest is left to the next reading."""
@@ -49,6 +49,14 @@ class Reader(Protocol):
         """Read what is behind the stream's chain, and hand it to ``caught_up``."""
         ...
 
+    def check_soon(self, live: LiveStream, /) -> None:
+        """Read whether the identity is revoked, and end what is open if it is."""
+        ...
+
+    def replaced(self, live: LiveStream, connection_id: str, /) -> None:
+        """End the session of this connection, if it is here, because a newer one took its place."""
+        ...
+
 
 class OpenRun(Protocol):
     """An open run, as a client's ``stop`` finds it."""
@@ -56,32 +64,6 @@ class OpenRun(Protocol):
     def stop(self, reason: str = "user", /) -> None:
         """Cancel what the run is doing; it ends as ``agent_cancelled``."""
         ...
-
-
-@final
-class Seat:
-    """The place of a session that is being put on its stream: it keeps what is published meanwhile."""
-
-    __slots__ = ("gap", "kept")
-
-    def __init__(self) -> None:
-        self.kept: list[Envelope] = []
-        self.gap: Gap | None = None
-        """The last one meanwhile: what was kept before it does not matter any more."""
-
-    def offer(self, envelope: Envelope, /) -> bool:
-        """Keep the envelope for the session; False where too many wait, which the session makes up for by a gap."""
-        if len(self.kept) >= _MOST_HELD:
-            self.gap = Gap("replay_limit", Cursor(envelope.epoch, envelope.seq, envelope.id))
-            self.kept.clear()
-            return False
-        self.kept.append(envelope)
-        return True
-
-    def missed(self, gap: Gap, /) -> None:
-        """Keep the gap for the session."""
-        self.gap = gap
-        self.kept.clear()
 
 
 @final
@@ -153,10 +135,6 @@ class LiveStream:
         """Add a session; what is published from now on is offered to it."""
         self.sessions = (*self.sessions, session)
 
-    def replace(self, seat: Subscriber, session: Subscriber, /) -> None:
-        """Put *session* where this very *seat* was."""
-        self.sessions = tuple(session if other is seat else other for other in self.sessions)
-
     def unsubscribe(self, session: Subscriber, now: float, /) -> None:
         """Remove this very session, by object and never by id; harmless when it is gone."""
         self.sessions = tuple(other for other in self.sessions if other is not session)
@@ -174,6 +152,20 @@ class LiveStream:
             self.offer(envelope)
         elif arrival is not Arrival.DUPLICATE:
             self._hold(envelope)
+            self.read_again()
+
+    def revoked(self) -> None:
+        """Hear that the identity was revoked."""
+        self._reader.check_soon(self)
+
+    def replaced(self, connection_id: str, /) -> None:
+        """Hear that a newer session took the place of this connection."""
+        self._reader.replaced(self, connection_id)
+
+    def interrupted(self) -> None:
+        """Hear that announcements may have been lost."""
+        self._reader.check_soon(self)
+        if self.chain is not None:
             self.read_again()
 
     def read_again(self) -> None:

@@ -96,6 +96,16 @@ class LateReader:
         """
         self.asked.append(live)
 
+    def check_soon(self, live: LiveStream, /) -> None:
+        """
+        Look at no record.
+        """
+
+    def replaced(self, live: LiveStream, connection_id: str, /) -> None:
+        """
+        End nobody.
+        """
+
     def read(self) -> None:
         """
         Read for all who asked; the answers are on the way then.

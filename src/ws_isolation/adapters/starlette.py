@@ -11,7 +11,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, MutableMapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
-from ..errors import AccessError, ForbiddenError, MissingExtraError, TransportClosedError
+from ..errors import AccessError, EngineUnavailableError, ForbiddenError, MissingExtraError, TransportClosedError
 from ..serving import Authenticate, identify, serve_opening
 from ..wire import DEFAULT_WIRE, Wire
 from ._asgi import AsgiOpening, handshake_of
@@ -87,7 +87,8 @@ def manager(factory: ManagerFactory, authenticate: Authenticate, /) -> Callable[
     Return a dependency that gives an HTTP endpoint the manager of its own user.
 
     ``Depends(manager(factory, authenticate))`` in FastAPI; call it with the
-    request in Starlette. Refuses with 401 or 403; anything else that
+    request in Starlette. Refuses with 401 or 403, and with 503 where the
+    backplane does not say whether the user is revoked; anything else that
     ``authenticate`` raises goes on to the framework.
     """
 
@@ -98,6 +99,8 @@ def manager(factory: ManagerFactory, authenticate: Authenticate, /) -> Callable[
             raise HTTPException(403, "forbidden") from None
         except AccessError:
             raise HTTPException(401, "unauthenticated", {"WWW-Authenticate": "Bearer"}) from None
+        except EngineUnavailableError as error:
+            raise HTTPException(503, "unavailable", {"Retry-After": "1"}) from error
         return factory.create_manager(context)
 
     return dependency

@@ -1,32 +1,65 @@
 """
 What the engine behind the streams must be able to do: one protocol for each capability.
 
+``Bus`` and ``History`` are what a factory needs. ``Revocation`` and ``Presence``
+are what an engine may have besides: the factory looks whether their methods are
+there. Without them revocations and limits hold for each process by itself, and
+``ManagerFactory.self_check()`` says so.
+
 Rule 1: an engine allots ``seq``, swaps the last id, appends and announces in
 one step; two nodes that publish at the same time get two places. Rule 2: an
-engine is asked for one identity at a time; no call reaches more than one. Rule
-3: what an engine hands back is checked, not believed: see
-``ws_isolation.stream.answer`` and ``ws_isolation.chain``.
+engine looks at one identity at a time; what is said of one is never read, told
+or counted for another. Rule 3: what an engine hands back is checked, not
+believed: see ``ws_isolation.stream.answer`` and ``ws_isolation.chain``. Rule 4:
+an engine that cannot answer raises. It never says *admitted* or *not barred*
+because it does not know.
 
 ``ws_isolation.testing.check_backplane`` proves an implementation of one's own.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Protocol, final, runtime_checkable
+
+import msgspec
+
+from ..keys import Identity
 
 if TYPE_CHECKING:
     from ..events.envelope import Envelope
-    from ..keys import Identity
     from ..stream import Draft, Page, Start
 
-__all__ = ("Backplane", "Bus", "History", "Listener")
+__all__ = ("Backplane", "Bus", "History", "Lease", "Listener", "Presence", "Revocation")
 
 
 class Listener(Protocol):
-    """One node's interest in one identity's stream."""
+    """One node's interest in one identity. Its methods do not wait and do not raise; call them in the loop."""
 
     def arrived(self, envelope: Envelope, /) -> None:
-        """Take an event that was published; must not wait and must not raise."""
+        """Take an event that was published."""
+        ...
+
+    def revoked(self) -> None:
+        """
+        Hear that the identity was revoked: the node reads the record, and ends what is open if it is there.
+
+        A hint, so one that comes late or too often does no harm; one that is
+        lost is made up for within ``Settings.tip_seconds``.
+        """
+        ...
+
+    def replaced(self, connection_id: str, /) -> None:
+        """
+        Hear that ``Presence.enter()`` took the lease of this connection for a newer one.
+
+        Harmless where the connection is not this node's. One that is lost is
+        made up for by the next ``renew()``.
+        """
+        ...
+
+    def interrupted(self) -> None:
+        """Hear that announcements may have been lost, after a reconnect for example: the node reads all again."""
         ...
 
 
@@ -87,5 +120,124 @@ class History(Protocol):
         ...
 
 
+@runtime_checkable
+class Revocation(Protocol):
+    """
+    Who may not come back: a record, not a message.
+
+    Times are seconds since 1970 UTC. A record whose time is over is as good as
+    none. No record is dropped to make room: that would let somebody back in.
+    """
+
+    async def revoke(self, identity: Identity, until: float | None, /) -> None:
+        """
+        Record that *identity* is barred until then, for good where None; then tell its listeners ``revoked()``.
+
+        Of two records the later end holds. When it returns, every ``bars()``
+        that begins, on whatever node, finds the record.
+
+        Raises:
+            InvalidStateError: There is no room for another record; nothing was recorded.
+            Exception: The engine did not answer; it may be recorded or not. Done again, it does no harm.
+
+        Cancelled, it is recorded or it is not.
+        """
+        ...
+
+    async def lift(self, identity: Identity, /) -> bool:
+        """Take the record away; False where there was none. Nobody is told: no session waits for it."""
+        ...
+
+    async def bars(self, identity: Identity, /) -> bool:
+        """
+        Tell whether *identity* is barred now.
+
+        Raises:
+            Exception: The engine does not know; the client is not let in.
+        """
+        ...
+
+
+@final
+class Lease(msgspec.Struct, frozen=True):
+    """
+    One session's place among those of its identity, on whatever node it is.
+
+    Attributes:
+        identity: Whose session it is.
+        connection_id: The session's id. It is made for this one session, so no later one is taken for it.
+        since: When it came, seconds since 1970 UTC by the clock of its node.
+    """
+
+    identity: Identity
+    connection_id: str
+    since: float
+
+
+@runtime_checkable
+class Presence(Protocol):
+    """
+    Who is there: leases, which end by themselves unless their node renews them.
+
+    So a node that dies gives its places back by time, and nobody guesses which
+    session looks dead. The times of leases are counted by the engine's clock.
+    """
+
+    async def enter(
+        self, lease: Lease, /, *, most: int | None, replace: bool, seconds: float
+    ) -> tuple[str, ...] | None:
+        """
+        Give a new session its lease, if there is room for it.
+
+        One step: looking at the leases that have not ended, deciding, and
+        taking. Two that enter at the same time never get the last place both.
+
+        Args:
+            lease: Whose session, which, and since when.
+            most: How many leases the identity may have with this one; None: as many as come, and nobody goes.
+            replace: At the limit, take as many leases as needed from the identity's own oldest, the least
+                ``since`` first; of equals the one that entered first, where the engine knows. False: refuse.
+            seconds: How long the lease holds unless it is renewed.
+
+        Returns:
+            The connection ids whose leases were taken, oldest first, mostly none; their listeners are told
+            ``replaced()``. None: refused, and nothing was changed.
+
+        Raises:
+            Exception: The engine did not answer. The caller gives the lease back with ``leave()`` and lets nobody in.
+
+        Cancelled, the lease is there or it is not; the caller gives it back.
+        """
+        ...
+
+    async def renew(self, leases: Sequence[Lease], /, *, seconds: float) -> tuple[str, ...]:
+        """
+        Let all *leases* of a node hold for *seconds* from now; at most 1,000 of them, of any identities.
+
+        A lease that has ended meanwhile is taken again, also above the limit:
+        its node was slow, its session is there. One that was taken for a newer
+        session is not: the engine remembers that for ``seconds`` of that
+        ``enter()`` at least.
+
+        Returns:
+            The connection ids whose leases were taken by ``enter()``: these sessions have to go.
+        """
+        ...
+
+    def leave(self, lease: Lease, /) -> None:
+        """
+        Give this very lease back, by identity and connection id; harmless when it is not there.
+
+        Does not wait and does not raise: an engine that has to does it in the
+        background, before any later ``enter()`` of the identity through this
+        object. What fails ends by its time.
+        """
+        ...
+
+    async def present(self, identity: Identity, /) -> tuple[Lease, ...]:
+        """Return the identity's leases that have not ended, oldest first."""
+        ...
+
+
 class Backplane(Bus, History, Protocol):
-    """What a factory needs."""
+    """What a factory needs. With the methods of ``Revocation`` and ``Presence`` it can do more."""

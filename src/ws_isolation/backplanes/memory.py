@@ -1,5 +1,5 @@
 """
-Streams in the memory of one process: the default, and the reference for every other engine.
+Streams, records and leases in the memory of one process: the default, and the reference for every other engine.
 
 Rule 1: nothing here waits, so each call is one step. Rule 2: one bound for all
 windows together; what was appended to longest ago is forgotten first, and its
@@ -11,10 +11,12 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final, final
 
 from ..ids import new_epoch
+from ..leases import Leases
+from ..revocations import MemoryRevocations
 from ..settings import Settings
 from ..stream import Limits, Stream
 
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
     from ..events.envelope import Envelope
     from ..keys import Identity
     from ..stream import Draft, Page, Start
-    from .base import Listener
+    from .base import Lease, Listener
 
 __all__ = ("MemoryBackplane",)
 
@@ -48,16 +50,37 @@ class MemoryBackplane:
     The streams of one process. Lives as long as the factories that share it.
 
     Every factory makes one of its own; give the same one to two factories of a
-    process where both serve the same users.
+    process where both serve the same users: then limits and revocations hold
+    for both together.
 
     Args:
-        settings: The bounds: window, replay, total, and how long a stream is kept.
+        settings: The bounds: window, replay, total, how long a stream is kept, and how many revocations there may be.
         monotonic: Seconds that only go forward.
+        unix: Seconds since 1970 UTC.
     """
 
-    __slots__ = ("_bytes", "_heard", "_limits", "_monotonic", "_seconds", "_size", "_unheard", "_windows")
+    __slots__ = (
+        "_bytes",
+        "_heard",
+        "_leases",
+        "_limits",
+        "_monotonic",
+        "_revocations",
+        "_seconds",
+        "_size",
+        "_unheard",
+        "_unix",
+        "_windows",
+    )
 
-    def __init__(self, settings: Settings | None = None, /, *, monotonic: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        settings: Settings | None = None,
+        /,
+        *,
+        monotonic: Callable[[], float] = time.monotonic,
+        unix: Callable[[], float] = time.time,
+    ) -> None:
         bounds = Settings() if settings is None else settings
         self._limits = Limits(bounds.window_events, bounds.window_bytes, bounds.window_seconds)
         self._bytes = bounds.streams_bytes
@@ -70,6 +93,10 @@ class MemoryBackplane:
         self._windows: OrderedDict[str, Stream] = OrderedDict()
         """Streams that keep something, the one appended to longest ago first."""
         self._size = 0
+        self._unix = unix
+        self._revocations = MemoryRevocations(bounds.revocations)
+        self._leases: dict[str, Leases] = {}
+        """By the identity's key."""
 
     def __len__(self) -> int:
         """Return the number of streams."""
@@ -122,6 +149,64 @@ class MemoryBackplane:
         page = stream.read(start, now)
         self._size += stream.size - before
         return page
+
+    async def revoke(self, identity: Identity, until: float | None, /) -> None:
+        """Do the same as ``Revocation.revoke()``."""
+        self._revocations.add(identity, until, self._unix())
+        for listener in self._listeners(identity):
+            listener.revoked()
+
+    async def lift(self, identity: Identity, /) -> bool:
+        """Do the same as ``Revocation.lift()``."""
+        was_barred = self._revocations.bars(identity, self._unix())
+        self._revocations.lift(identity)
+        return was_barred
+
+    async def bars(self, identity: Identity, /) -> bool:
+        """Do the same as ``Revocation.bars()``."""
+        return self._revocations.bars(identity, self._unix())
+
+    async def enter(
+        self, lease: Lease, /, *, most: int | None, replace: bool, seconds: float
+    ) -> tuple[str, ...] | None:
+        """Do the same as ``Presence.enter()``."""
+        key = lease.identity.key
+        leases = self._leases.get(key) or Leases()
+        gone = leases.enter(lease, most=most, replace=replace, now=self._monotonic(), seconds=seconds)
+        if leases:
+            self._leases[key] = leases
+        for connection_id in gone or ():
+            for listener in self._listeners(lease.identity):
+                listener.replaced(connection_id)
+        return gone
+
+    async def renew(self, leases: Sequence[Lease], /, *, seconds: float) -> tuple[str, ...]:
+        """Do the same as ``Presence.renew()``."""
+        now = self._monotonic()
+        gone: list[str] = []
+        for lease in leases:
+            held = self._leases.setdefault(lease.identity.key, Leases())
+            if not held.renew(lease, now=now, seconds=seconds):
+                gone.append(lease.connection_id)
+        return tuple(gone)
+
+    def leave(self, lease: Lease, /) -> None:
+        """Do the same as ``Presence.leave()``."""
+        key = lease.identity.key
+        leases = self._leases.get(key)
+        if leases is not None:
+            leases.leave(lease.connection_id, self._monotonic())
+            if not leases:
+                del self._leases[key]
+
+    async def present(self, identity: Identity, /) -> tuple[Lease, ...]:
+        """Do the same as ``Presence.present()``."""
+        leases = self._leases.get(identity.key)
+        return () if leases is None else leases.present(self._monotonic())
+
+    def _listeners(self, identity: Identity) -> tuple[Listener, ...]:
+        topic = self._heard.get(identity.key)
+        return () if topic is None else topic.listeners
 
     def _touch(self, identity: Identity, now: float) -> _Topic:
         topic = self._heard.get(identity.key)

@@ -45,6 +45,8 @@ class _Ear:
 
     def __init__(self) -> None:
         self.heard: list[Envelope] = []
+        self.revocations = 0
+        self.gone: list[str] = []
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, _Ear)  # equal to every other one: a release must go by object
@@ -55,6 +57,17 @@ class _Ear:
     def arrived(self, envelope: Envelope, /) -> None:
         """Keep it."""
         self.heard.append(envelope)
+
+    def revoked(self) -> None:
+        """Count."""
+        self.revocations += 1
+
+    def replaced(self, connection_id: str, /) -> None:
+        """Keep it."""
+        self.gone.append(connection_id)
+
+    def interrupted(self) -> None:
+        """Take note of nothing: whether an announcement is missing is seen otherwise."""
 
     async def hears(self, envelope: Envelope) -> bool:
         """Wait a while for *envelope*."""
