@@ -193,21 +193,62 @@ def _begin(account: _Account, kept: dict[str, Entry], epoch: str, seq: int) -> N
     }
 
 
+@attrs.define
+class _Bars:
+    """
+    Who is revoked, and where.
+    """
+
+    here: dict[tuple[int, int], float] = attrs.field(factory=dict[tuple[int, int], float])
+    """By user and node: until when, for the node that was told."""
+    everywhere: dict[int, tuple[float, float]] = attrs.field(factory=dict[int, tuple[float, float]])
+    """By user: since when at the latest for a node that has to hear of it, and until when."""
+    is_troubled: bool = False
+
+    def take(self, entry: Entry, within: float) -> None:
+        """
+        Note what changes. *within* is how long a node may take that did not hear of it, once it can.
+        """
+        never = float("inf")
+        if entry.kind in {"trouble", "sound"}:
+            self.is_troubled = entry.kind == "trouble"
+            late = {who: end for who, (since, end) in self.everywhere.items() if since > entry.at}
+            since = never if self.is_troubled else entry.at + within
+            self.everywhere |= {who: (since, end) for who, end in late.items()}
+        elif entry.kind == "revoke" and entry.node >= 0:
+            self.here[entry.who, entry.node] = max(entry.number, self.here.get((entry.who, entry.node), 0.0))
+        elif entry.kind == "revoke":
+            _, end = self.everywhere.get(entry.who, (0.0, 0.0))
+            self.everywhere[entry.who] = (never if self.is_troubled else entry.at), max(end, entry.number)
+        elif entry.kind == "lift":
+            self.everywhere.pop(entry.who, None)
+            self.here = {key: end for key, end in self.here.items() if key[0] != entry.who}
+
+    def hold(self, who: int, node: int, at: float) -> bool:
+        """
+        Tell whether nothing may go to this user there.
+        """
+        since, until = self.everywhere.get(who, (0.0, 0.0))
+        return at < self.here.get((who, node), 0.0) or since <= at < until
+
+
 def nothing_after_authority(world: World) -> None:
     """
     INV4: from the moment a revocation is done until it ends, and after expiry, a socket gets goodbye and nothing else.
+
+    Where a node cannot hear the engine, it has until the next look at the tip after that.
     """
-    skew = world.profile.settings.expiry_skew_seconds
-    barred: dict[int, float] = {}
-    until: dict[int, float] = {}
+    settings = world.profile.settings
+    bars, until = _Bars(), dict[int, float]()
+    nodes: dict[int, int] = {}
     for entry in world.history.entries:
-        if entry.kind == "revoke":
-            barred[entry.who] = max(entry.number, barred.get(entry.who, 0.0))
-        elif entry.kind == "lift":
-            barred.pop(entry.who, None)
+        bars.take(entry, within=2 * settings.tip_seconds + settings.auth_seconds)
+        if entry.kind == "connect":
+            nodes[entry.socket] = entry.node
         elif entry.kind == "authority":
             until[entry.socket] = entry.number
         elif entry.kind == "wrote" and entry.frame["type"] != "ws.goodbye":
-            assert entry.at >= barred.get(entry.who, 0.0), f"INV4: something after the user was revoked: {entry}"
-            if _is_event(entry):
-                assert entry.at <= until[entry.socket] + skew, f"INV4: an event after the authority ended: {entry}"
+            revoked = bars.hold(entry.who, nodes[entry.socket], entry.at)
+            assert not revoked, f"INV4: something after the user was revoked: {entry}"
+            expired = _is_event(entry) and entry.at > until[entry.socket] + settings.expiry_skew_seconds
+            assert not expired, f"INV4: an event after the authority ended: {entry}"

@@ -17,6 +17,7 @@ _ASKED: Final = {
     4000: {"broken", "ws.refresh"},
     4001: {"bad", "none"},
     4003: {"other"},
+    4010: {"other"},
     4022: {"broken", "unknown", "flood", "stop"},
     4101: {"expired"},
     4103: {"elsewhere"},
@@ -68,7 +69,9 @@ class _Causes:
     profile: Profile
     fates: dict[int, _Fate] = attrs.field(factory=dict[int, _Fate])
     revoked: set[int] = attrs.field(factory=set[int])
-    down: set[float] = attrs.field(factory=set[float])
+    down: set[int] = attrs.field(factory=set[int])
+    last_up: dict[int, float] = attrs.field(factory=dict[int, float])
+    """When each node came up: a stop after a drain may leave goodbyes that are still on their way."""
     troubled: bool = False
 
     def explains(self, fate: _Fate, code: float, at: float) -> bool:
@@ -83,10 +86,13 @@ class _Causes:
             4010: fate.revoked or fate.who in self.revoked,
             4029: few and settings.session_limit == "reject_new",
             4101: at >= fate.until + (skew if fate.welcomed is not None else 0.0) - _MOMENT,
-            4200: fate.node in self.down,
+            4200: fate.node in self.down or at - self.last_up.get(fate.node, 0.0) <= settings.close_seconds,
             4201: settings.max_age_seconds is not None and at - fate.began >= settings.max_age_seconds - _MOMENT,
             4208: fate.read_badly(at),
             4213: fate.read_badly(at),
+            4302: self.troubled,
+            4303: self.troubled,
+            4304: self.troubled,
             4300: self.troubled or at - fate.began >= settings.auth_seconds,
         }
         return causes.get(int(code), False) or bool(_ASKED.get(int(code), set()) & fate.asked)
@@ -115,19 +121,21 @@ def _take_in(causes: _Causes, entry: Entry) -> None:
     settings = causes.profile.settings
     open_ones = [fate for fate in causes.fates.values() if fate.welcomed is not None and not fate.ended]
     if entry.kind == "connect":
-        causes.fates[entry.socket] = _Fate(entry.socket, int(entry.number), entry.who, entry.at)
-    elif entry.kind == "revoke":
+        causes.fates[entry.socket] = _Fate(entry.socket, entry.node, entry.who, entry.at)
+    elif entry.kind == "revoking":
         causes.revoked.add(entry.who)
+    elif entry.kind == "revoke":
         for fate in open_ones:
-            if fate.who == entry.who:
+            if fate.who == entry.who and fate.node == entry.node:
                 _must_end(fate, entry.at + settings.close_seconds, "its user was revoked")
     elif entry.kind == "drain":
-        causes.down.add(entry.number)
+        causes.down.add(entry.node)
         for fate in open_ones:
-            if fate.node == entry.number:
+            if fate.node == entry.node:
                 _must_end(fate, entry.at + settings.drain_seconds, "its node was drained")
     elif entry.kind == "up":
-        causes.down.discard(entry.number)
+        causes.down.discard(entry.node)
+        causes.last_up[entry.node] = entry.at
     elif entry.kind == "trouble":
         causes.troubled = True
     for fate in open_ones:
@@ -136,7 +144,7 @@ def _take_in(causes: _Causes, entry: Entry) -> None:
 
 
 def _must_end(fate: _Fate, by: float, why: str) -> None:
-    if fate.must_end is None or by < fate.must_end[0]:
+    if not fate.ended and (fate.must_end is None or by < fate.must_end[0]):
         fate.must_end = by, why
 
 

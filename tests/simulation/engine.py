@@ -5,13 +5,13 @@ An engine in memory that waits, fails, is late or deaf when it is told to, and f
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from collections.abc import Sequence
 
 import attrs
 
 from tests.simulation.history import History
 from ws_isolation import UserExecutionContext
-from ws_isolation.backplanes.base import Listener
+from ws_isolation.backplanes.base import Lease, Listener
 from ws_isolation.backplanes.memory import MemoryBackplane
 from ws_isolation.events import Envelope
 from ws_isolation.keys import Identity, identity_of
@@ -44,8 +44,29 @@ class _Line:
         if engine.repeats:
             asyncio.get_running_loop().call_later(engine.late + 0.01, self._pass_on, envelope)
 
-    def _pass_on(self, envelope: Envelope) -> None:
+    def revoked(self) -> None:
+        """
+        Pass it on, unless it gets lost.
+        """
+        if self.listener is not None and not self.engine.is_deaf:
+            self.listener.revoked()
+
+    def replaced(self, connection_id: str, /) -> None:
+        """
+        Pass it on, unless it gets lost.
+        """
+        if self.listener is not None and not self.engine.is_deaf:
+            self.listener.replaced(connection_id)
+
+    def interrupted(self) -> None:
+        """
+        Pass it on.
+        """
         if self.listener is not None:
+            self.listener.interrupted()
+
+    def _pass_on(self, envelope: Envelope) -> None:
+        if self.listener is not None and envelope.id not in self.engine.lost:
             self.listener.arrived(envelope)
 
 
@@ -71,28 +92,39 @@ class TroubledEngine:
     is_deaf: bool = False
     late: float = 0.0
     repeats: bool = False
+    is_troubled: bool = False
+    asked: int = 0
+    """Calls that wait for their answer."""
+    lost: set[str] = attrs.field(factory=set[str])
     known: set[str] = attrs.field(factory=set[str])
 
     def __attrs_post_init__(self) -> None:
         self.restart()
 
-    def __getattr__(self, name: str) -> Any:
-        """
-        Leave whatever else an engine can do to the one in memory.
-        """
-        return getattr(self.inner, name)
-
     def restart(self) -> None:
         """
         Forget everything: what a process has in its own memory ends with it.
         """
-        self.inner = MemoryBackplane(self.settings, monotonic=self.clock.monotonic)
+        clock, before = self.clock, getattr(self, "inner", None)
+        self.inner = MemoryBackplane(self.settings, monotonic=clock.monotonic, unix=clock.unix)
+        if before is not None:
+            self.inner._revocations = before._revocations  # a factory keeps its own over a stop and start
+
+    def is_in_trouble(self, how: str = "") -> None:
+        """
+        Begin some trouble.
+        """
+        self.is_troubled = True
+        self.history.note("trouble", id=how)
 
     def is_sound_again(self) -> None:
         """
         End all trouble.
         """
         self.waits = self.late = 0.0
+        if self.is_troubled:
+            self.is_troubled = False
+            self.history.note("sound")
         self.fails = self.forgets_answers = self.is_deaf = self.repeats = False
 
     def stored(self, envelope: Envelope) -> None:
@@ -147,9 +179,63 @@ class TroubledEngine:
         await self._answer()
         return await self.inner.read(identity, start)
 
+    async def revoke(self, identity: Identity, until: float | None, /) -> None:
+        """
+        Do the same as ``Revocation.revoke()``.
+        """
+        await self._answer()
+        await self.inner.revoke(identity, until)
+
+    async def lift(self, identity: Identity, /) -> bool:
+        """
+        Do the same as ``Revocation.lift()``.
+        """
+        await self._answer()
+        return await self.inner.lift(identity)
+
+    async def bars(self, identity: Identity, /) -> bool:
+        """
+        Do the same as ``Revocation.bars()``.
+        """
+        await self._answer()
+        return await self.inner.bars(identity)
+
+    async def enter(
+        self, lease: Lease, /, *, most: int | None, replace: bool, seconds: float
+    ) -> tuple[str, ...] | None:
+        """
+        Do the same as ``Presence.enter()``.
+        """
+        await self._answer()
+        return await self.inner.enter(lease, most=most, replace=replace, seconds=seconds)
+
+    async def renew(self, leases: Sequence[Lease], /, *, seconds: float) -> tuple[str, ...]:
+        """
+        Do the same as ``Presence.renew()``.
+        """
+        await self._answer()
+        return await self.inner.renew(leases, seconds=seconds)
+
+    def leave(self, lease: Lease, /) -> None:
+        """
+        Do the same as ``Presence.leave()``.
+        """
+        self.inner.leave(lease)
+
+    async def present(self, identity: Identity, /) -> tuple[Lease, ...]:
+        """
+        Do the same as ``Presence.present()``.
+        """
+        await self._answer()
+        return await self.inner.present(identity)
+
     async def _answer(self) -> None:
         if self.waits:
-            await asyncio.sleep(self.waits)
+            self.asked += 1
+            try:
+                await asyncio.sleep(self.waits)
+            finally:
+                self.asked -= 1
         if self.fails:
             msg = "the engine is down"
             raise ConnectionError(msg)
@@ -167,5 +253,6 @@ class TroubledEngine:
             stream.seq, stream.last_id = lost.seq - 1, lost.prev
             stream.size -= lost.size
             self.inner._size -= lost.size
+            self.lost.add(lost.id)
             self.history.note("lost", who=self.who_is[identity.key], id=lost.id)
             count -= 1

@@ -12,19 +12,21 @@ import msgspec
 
 Kind: TypeAlias = Literal[
     # Causes, from the schedule.
-    "connect",  # a client knocks; number: its node
+    "connect",  # a client knocks at its node
     "asked",  # a client sent something that may end its session; id: what
     "authority",  # authenticate said yes; number: until when, unix
     "stall",
     "read_again",
     "mute",  # the network is gone, and nobody says so
     "left",  # the client ended the connection, or the network did
-    "revoke",  # said when it is done; number: until when
+    "revoking",  # a revocation begins
+    "revoke",  # number: until when; node: where it holds, -1 for everywhere
     "revoke_session",
     "lift",
-    "drain",  # number: the node
-    "up",  # number: the node, which is new or has started again
+    "drain",
+    "up",  # a node that is new or has started again
     "trouble",  # the engine is not sound from here on
+    "sound",  # it is again
     # The engine.
     "stored",  # id, seq, epoch, thread of a durable event
     "lost",  # the engine fell back to data without the event of this id
@@ -51,6 +53,7 @@ class Entry(msgspec.Struct, frozen=True):
     who: int = -1
     socket: int = -1
     device: int = -1
+    node: int = -1
     number: float = 0.0
     id: str = ""
     epoch: str = ""
@@ -62,7 +65,7 @@ class Entry(msgspec.Struct, frozen=True):
         """
         Show what is set.
         """
-        shown = {name: getattr(self, name) for name in ("who", "socket", "device", "number", "id", "thread", "text")}
+        shown = {name: getattr(self, name) for name in ("who", "socket", "device", "node", "number", "id", "thread", "text")}
         set_ones = {name: value for name, value in shown.items() if value not in (-1, 0.0, "", None)}
         return f"{self.at - 1_700_000_000:9.3f} {self.kind:14} " + " ".join(f"{k}={v}" for k, v in set_ones.items())
 

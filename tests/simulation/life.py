@@ -85,7 +85,7 @@ async def _end(world: World, *, stops: bool) -> None:
         await asyncio.sleep(2 * (settings.stream_seconds + settings.detached_seconds) + _MENDING)
         assert [0] * len(world.nodes) == [node.factory.stats().streams for node in world.nodes], "INV6: streams stay"
     for node in world.nodes:
-        world.history.note("drain", number=node.number)
+        world.history.note("drain", node=node.number)
         await node.factory.stop()
     if world.tasks:
         await asyncio.wait(world.tasks, timeout=_MENDING)

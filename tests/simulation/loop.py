@@ -9,17 +9,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from typing import Any, Final, TypeVar
 
 _T = TypeVar("_T")
 
 _UNIX: Final = 1_700_000_000.0 - 1_000.0
 _MOMENT: Final = 1e-6
+_MOST_TURNS: Final = 5_000
 
 
 class DeadlockError(AssertionError):
     """
-    Every task waits, and nothing is to come.
+    Every task waits and nothing is to come, or tasks go round in circles.
     """
 
 
@@ -30,6 +32,7 @@ class _Passing:
 
     def __init__(self, loop: VirtualLoop) -> None:
         self._loop = loop
+        self._turns = 0
 
     def select(self, timeout: float | None) -> tuple[()]:
         """
@@ -38,7 +41,13 @@ class _Passing:
         if timeout is None:
             msg = "every task waits, and nothing is to come"
             raise DeadlockError(msg)
-        self._loop.now += max(0.0, timeout)
+        if timeout > 0:
+            self._loop.now += timeout
+            self._turns = 0
+        elif self._turns > _MOST_TURNS:
+            msg = "the tasks keep each other busy, and time stands still"
+            raise DeadlockError(msg)
+        self._turns += 1
         return ()
 
 
@@ -122,4 +131,10 @@ def in_virtual_time(main: Callable[[VirtualLoop], Coroutine[Any, Any, _T]]) -> _
     try:
         return loop.run_until_complete(main(loop))
     finally:
+        left = asyncio.all_tasks(loop)
+        if left:  # only where something failed before
+            with suppress(DeadlockError):
+                for task in left:
+                    task.cancel()
+                loop.run_until_complete(asyncio.wait(left, timeout=100))
         loop.close()

@@ -4,6 +4,7 @@ What each kind of step does.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Final, TypeAlias
 
@@ -110,7 +111,11 @@ async def _refresh(_world: World, device: Device, number: float) -> None:
 
 
 async def _revoke(world: World, device: Device, number: float) -> None:
-    await world.revoke(device.who, number)
+    node = world.node_of(device)
+    if all(one.is_up for one in world.nodes):
+        world.start(world.revoke(node, device.who, number))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)  # whatever else happens, on this node it is done now
 
 
 async def _lift(world: World, device: Device, _number: float) -> None:
@@ -138,32 +143,35 @@ async def _restart(world: World, device: Device, _number: float) -> None:
 
 
 async def _fall_back(world: World, device: Device, number: float) -> None:
-    world.history.note("trouble")
+    if world.engine.asked:
+        return  # a node that has heard of what is lost now, and only then reads, would go on reading
+    world.engine.is_in_trouble("fell back")
+    world.engine.is_sound_again()
     world.engine.fall_back(world.contexts[device.who], int(number))
 
 
 async def _waits(world: World, _device: Device, number: float) -> None:
-    world.history.note("trouble")
+    world.engine.is_in_trouble()
     world.engine.waits = number
 
 
 async def _fails(world: World, _device: Device, number: float) -> None:
-    world.history.note("trouble", id="forgets" if number else "")
+    world.engine.is_in_trouble("forgets" if number else "")
     world.engine.fails, world.engine.forgets_answers = not number, bool(number)
 
 
 async def _is_late(world: World, _device: Device, number: float) -> None:
-    world.history.note("trouble")
+    world.engine.is_in_trouble()
     world.engine.late = number
 
 
 async def _is_deaf(world: World, _device: Device, _number: float) -> None:
-    world.history.note("trouble")
+    world.engine.is_in_trouble()
     world.engine.is_deaf = True
 
 
 async def _repeats(world: World, _device: Device, _number: float) -> None:
-    world.history.note("trouble")
+    world.engine.is_in_trouble()
     world.engine.repeats = True
 
 

@@ -10,6 +10,7 @@ import random
 import re
 import weakref
 from collections.abc import Awaitable, Coroutine
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, Final, TypeVar, cast
 
@@ -92,7 +93,7 @@ class World:
             for number in range(each * len(USERS))
         ]
         for node in self.nodes:
-            self.history.note("up", number=node.number)
+            self.history.note("up", node=node.number)
 
     # What the application does.
 
@@ -199,7 +200,7 @@ class World:
         self.sockets.append(socket)
         device.socket = socket
         node = self.node_of(device)
-        socket._note("connect", number=node.number)
+        socket._note("connect", node=node.number)
         self.start(self._serve(socket, node))
 
     async def _serve(self, socket: Socket, node: Node) -> None:
@@ -236,7 +237,7 @@ class World:
             self.engine.restart()
         await node.factory.__aenter__()
         node.is_up, node.is_draining = True, False
-        self.history.note("up", number=node.number)
+        self.history.note("up", node=node.number)
 
     def go_down(self, node: Node, kind: str) -> bool:
         """
@@ -245,28 +246,35 @@ class World:
         if not node.is_up or (kind == "drain" and node.is_draining):
             return False
         node.is_up, node.is_draining = kind == "drain", True
-        self.history.note("drain", number=node.number)
+        self.history.note("drain", node=node.number)
         return True
 
-    async def revoke(self, who: int, seconds: float) -> None:
+    async def revoke(self, node: Node, who: int, seconds: float) -> None:
         """
-        Revoke a user everywhere.
+        Revoke a user on one node: there it holds at once, and everywhere when the engine has it.
         """
-        if not all(node.is_up for node in self.nodes):
-            return
         until = self.history.unix() + seconds if seconds else None
         moment = None if until is None else datetime.fromtimestamp(until, UTC)
-        for node in self.nodes:
-            await done(node.factory.revoke(self.contexts[who], until=moment))
-        self.history.note("revoke", who=who, number=_FOR_GOOD if until is None else until)
+        end = _FOR_GOOD if until is None else until
+        self.history.note("revoking", who=who)
+        call = asyncio.ensure_future(done(node.factory.revoke(self.contexts[who], until=moment)))
+        await asyncio.sleep(0)
+        self.history.note("revoke", who=who, number=end, node=node.number)
+        try:
+            await call
+        except errors.EngineUnavailableError:
+            return  # the caller knows: it holds here, and nobody knows about the others
+        self.history.note("revoke", who=who, number=end)
 
     async def lift(self, who: int) -> None:
         """
-        Let a user come back.
+        Let a user come back. Where the engine fails, nobody knows.
         """
         self.history.note("lift", who=who)
         for node in self.nodes:
-            await done(node.factory.lift(self.contexts[who]))
+            with suppress(errors.EngineUnavailableError):
+                await done(node.factory.lift(self.contexts[who]))
+        self.history.note("lift", who=who)
 
     async def revoke_session(self, device: Device) -> None:
         """
