@@ -11,7 +11,7 @@ import attrs
 
 from ws_isolation import Settings
 
-STEPS: Final = 32
+STEPS: Final = 26
 
 USERS: Final = ((None, "a:b"), ("a", "b"), (None, "b"))
 """Tenant and user: alike where a key is joined, or without its tenant."""
@@ -49,7 +49,7 @@ class Profile:
     """Whether the engine may fail; two nodes share it then."""
 
 
-_PLAIN: Final = Settings(tip_seconds=5.0)
+_PLAIN: Final = Settings(tip_seconds=20.0)
 """The tip is looked at often, so that the end of a schedule, when all is mended, need not be long."""
 _TIGHT: Final = attrs.evolve(
     _PLAIN,
@@ -99,7 +99,7 @@ _COMMON: Final[dict[str, tuple[int, tuple[float, ...]]]] = {
     "lift": (3, (0,)),
     "revoke_session": (1, (0,)),
     "wait": (12, (0, 0.5, 3, 15, 45)),
-    "wait_long": (1, (130, 400)),
+    "wait_long": (1, (100, 330)),
     "drain": (1, (0, 1500)),
     "restart": (1, (0, 1)),
 }
