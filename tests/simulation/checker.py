@@ -139,6 +139,20 @@ class _Account:
         """
         return self.thread is None or thread in {None, self.thread}
 
+    def owe(self, stored: Entry) -> None:
+        """
+        Note an event that is for it, once it has begun.
+        """
+        if self.owed is not None and self.gets(stored.thread):
+            self.owed[stored.id] = stored.epoch, stored.number
+
+    def settle(self, event_id: str) -> None:
+        """
+        Take an event off.
+        """
+        if self.owed is not None:
+            self.owed.pop(event_id, None)
+
 
 def nothing_lost(world: World) -> None:
     """
@@ -151,19 +165,19 @@ def nothing_lost(world: World) -> None:
         if entry.kind == "stored":
             kept[entry.who][entry.id] = entry
             for device in world.devices:
-                account = accounts[device.number]
-                if device.who == entry.who and account.owed is not None and account.gets(entry.thread):
-                    account.owed[entry.id] = entry.epoch, entry.number
+                if device.who == entry.who:
+                    accounts[device.number].owe(entry)
         elif entry.kind == "lost":
             kept[entry.who].pop(entry.id, None)
             for account in accounts:
-                if account.owed is not None:
-                    account.owed.pop(entry.id, None)
+                account.settle(entry.id)
         elif entry.kind == "sent":
             stored = kept[entry.who].get(entry.id)
             assert stored is None or stored.number == entry.number, f"INV3: sent to another place: {entry}"
         elif entry.kind == "read":
-            _account_for(accounts[entry.device], entry, kept[entry.who], window=world.devices[entry.device].takes_window)
+            _account_for(
+                accounts[entry.device], entry, kept[entry.who], window=world.devices[entry.device].takes_window
+            )
         elif entry.kind == "final":
             owed = accounts[entry.device].owed
             assert owed is not None, f"INV3: connected, and was never told where it stands: {entry}"
@@ -175,14 +189,15 @@ def _account_for(account: _Account, entry: Entry, kept: dict[str, Entry], *, win
     Take from an account what a frame has brought, or has reported lost.
     """
     frame = entry.frame
-    if frame["type"] == "ws.gap" or (account.owed is None and frame["type"] == ("ws.resumed" if window else "ws.welcome")):
+    if frame["type"] == "ws.gap" or (
+        account.owed is None and frame["type"] == ("ws.resumed" if window else "ws.welcome")
+    ):
         # Whatever lies at or before the new place is lost, and was said to be.
         _begin(account, kept, frame["cursor"]["epoch"], frame["cursor"]["seq"])
     elif "seq" in frame and _is_event(entry):
         if account.owed is None:
             _begin(account, kept, kept[frame["id"]].epoch, frame["seq"])
-        assert account.owed is not None
-        account.owed.pop(frame["id"], None)
+        account.settle(frame["id"])
 
 
 def _begin(account: _Account, kept: dict[str, Entry], epoch: str, seq: int) -> None:
@@ -254,8 +269,9 @@ def nothing_after_authority(world: World) -> None:
                 suspects.setdefault(entry.socket, entry)
             expired = _is_event(entry) and entry.at > until[entry.socket] + settings.expiry_skew_seconds
             assert not expired, f"INV4: an event after the authority ended: {entry}"
-        elif entry.kind == "wrote" and entry.socket in suspects and entry.frame["code"] != 4010:
-            if entry.at - suspects[entry.socket].at <= settings.close_seconds:
+        elif entry.kind == "wrote" and entry.socket in suspects:
+            late = entry.at - suspects[entry.socket].at > settings.close_seconds
+            if not late and entry.frame["code"] != 4010:
                 del suspects[entry.socket]
     for entry in suspects.values():
         msg = f"INV4: something after the user was revoked: {entry}"

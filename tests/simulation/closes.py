@@ -118,27 +118,33 @@ def _take_in(causes: _Causes, entry: Entry) -> None:
     """
     Note what concerns more than one socket.
     """
-    settings = causes.profile.settings
-    open_ones = [fate for fate in causes.fates.values() if fate.welcomed is not None and not fate.ended]
     if entry.kind == "connect":
         causes.fates[entry.socket] = _Fate(entry.socket, entry.node, entry.who, entry.at)
     elif entry.kind == "revoking":
         causes.revoked.add(entry.who)
-    elif entry.kind == "revoke":
-        for fate in open_ones:
-            if fate.who == entry.who and fate.node == entry.node:
-                _must_end(fate, entry.at + settings.close_seconds, "its user was revoked")
     elif entry.kind == "drain":
         causes.down.add(entry.node)
-        for fate in open_ones:
-            if fate.node == entry.node:
-                _must_end(fate, entry.at + settings.drain_seconds, "its node was drained")
     elif entry.kind == "up":
         causes.down.discard(entry.node)
         causes.last_up[entry.node] = entry.at
     elif entry.kind == "trouble":
         causes.troubled = True
-    for fate in open_ones:
+    _ends_are_due(causes, entry)
+
+
+def _ends_are_due(causes: _Causes, entry: Entry) -> None:
+    """
+    Note which sockets have to end now, and hold that those that had to are over.
+    """
+    settings = causes.profile.settings
+    for fate in causes.fates.values():
+        if fate.welcomed is None or fate.ended or fate.node != entry.node:
+            continue
+        if entry.kind == "revoke" and fate.who == entry.who:
+            _must_end(fate, entry.at + settings.close_seconds, "its user was revoked")
+        elif entry.kind == "drain":
+            _must_end(fate, entry.at + settings.drain_seconds, "its node was drained")
+    for fate in causes.fates.values():
         if fate.must_end is not None:
             assert entry.at <= fate.must_end[0] + _MOMENT, f"INV5: socket {fate.number} goes on: {fate.must_end[1]}"
 
@@ -152,7 +158,6 @@ def _follow(causes: _Causes, fate: _Fate, entry: Entry, world: World) -> None:
     """
     Note what concerns one socket, and hold how it ends.
     """
-    settings = causes.profile.settings
     match entry.kind:
         case "asked":
             fate.asked.add(entry.id)
@@ -160,7 +165,7 @@ def _follow(causes: _Causes, fate: _Fate, entry: Entry, world: World) -> None:
             fate.until = entry.number
         case "revoke_session":
             fate.revoked = True
-            _must_end(fate, entry.at + settings.close_seconds, "it was revoked")
+            _must_end(fate, entry.at + causes.profile.settings.close_seconds, "it was revoked")
         case "stall":
             fate.stalled = True
         case "mute":
@@ -169,6 +174,15 @@ def _follow(causes: _Causes, fate: _Fate, entry: Entry, world: World) -> None:
             fate.stalled, fate.stalled_until = False, entry.at
         case "wrote":
             _writes(causes, fate, entry, world)
+        case _:
+            _finishes(causes, fate, entry)
+
+
+def _finishes(causes: _Causes, fate: _Fate, entry: Entry) -> None:
+    """
+    Hold that a socket may end like this.
+    """
+    match entry.kind:
         case "closed":
             assert not fate.ended, f"INV5: closed after it had ended ({fate.ended}): {entry}"
             assert fate.said == entry.number, f"INV5: a close without its goodbye: {entry}"

@@ -58,14 +58,16 @@ class Entry(msgspec.Struct, frozen=True):
     id: str = ""
     epoch: str = ""
     thread: str | None = None
-    frame: dict[str, Any] = {}  # noqa: RUF012  # msgspec copies an empty default
+    frame: dict[str, Any] = {}  # msgspec copies an empty default
     text: str = ""
 
     def __str__(self) -> str:
         """
         Show what is set.
         """
-        shown = {name: getattr(self, name) for name in ("who", "socket", "device", "node", "number", "id", "thread", "text")}
+        shown = {
+            name: getattr(self, name) for name in ("who", "socket", "device", "node", "number", "id", "thread", "text")
+        }
         set_ones = {name: value for name, value in shown.items() if value not in (-1, 0.0, "", None)}
         return f"{self.at - 1_700_000_000:9.3f} {self.kind:14} " + " ".join(f"{k}={v}" for k, v in set_ones.items())
 

@@ -14,7 +14,6 @@ from tests.simulation.clients import Device
 from tests.simulation.loop import quiet
 from tests.simulation.schedule import Step
 from tests.simulation.world import World
-from ws_isolation import closing
 
 _Action: TypeAlias = Callable[[World, Device, float], Awaitable[None]]
 

@@ -17,7 +17,6 @@ from ws_isolation import closing, runtime, streams
 from ws_isolation.access import Access
 from ws_isolation.chain import Arrival, Chain
 from ws_isolation.events import Envelope
-from ws_isolation.runtime import Runtime
 from ws_isolation.session import Session
 from ws_isolation.session_core import SessionCore, State
 from ws_isolation.steps import Close, Finished, Received, Write
@@ -151,7 +150,6 @@ def _swallowed(patch: pytest.MonkeyPatch) -> None:
         self._feed(Finished())
 
     patch.setattr(Session, "_send_close", send_close)
-
 
 
 def _replays_a_part(patch: pytest.MonkeyPatch) -> None:

@@ -5,14 +5,13 @@ Users with several devices that connect, are cut, stall and come back, on the re
 from __future__ import annotations
 
 import asyncio
-import inspect
 import random
 import re
 import weakref
-from collections.abc import Awaitable, Coroutine
+from collections.abc import Coroutine
 from contextlib import suppress
 from datetime import UTC, datetime
-from typing import Any, Final, TypeVar, cast
+from typing import Any, Final, cast
 
 import attrs
 
@@ -27,17 +26,9 @@ from ws_isolation.keys import identity_of
 from ws_isolation.serving import serve_opening
 from ws_isolation.testing import make_context
 
-_T = TypeVar("_T")
-
 _FOR_GOOD: Final = 1e12
+_FAILURES: Final[dict[str, type[Exception]]] = {"bad": errors.UnauthenticatedError, "crash": RuntimeError}
 TOKEN: Final = re.compile(r"(?P<socket>\d+)-(?P<mode>[a-z]+)-(?P<number>[\d.]+)")
-
-
-async def done(result: Awaitable[_T] | _T) -> _T:
-    """
-    Return what a call came to, whether it waits or not.
-    """
-    return await result if inspect.isawaitable(result) else cast("Any", result)
 
 
 @attrs.define(eq=False)
@@ -107,23 +98,19 @@ class World:
         socket, number = self.sockets[int(said["socket"])], float(said["number"])
         device = socket.device
         who, thread, until = device.who, device.thread, None
-        match said["mode"]:
-            case "slow":
-                await asyncio.sleep(number)
-            case "short":
-                until = self.history.unix() + number
-            case "bad":
-                raise errors.UnauthenticatedError
-            case "none":
-                return None
-            case "crash":
-                raise RuntimeError
-            case "expired":
-                until = self.history.unix() - 1
-            case "other":
-                who = (who + 1) % len(USERS)
-            case "elsewhere":
-                thread = "t9"
+        mode = said["mode"]
+        if mode in _FAILURES:
+            raise _FAILURES[mode]
+        if mode == "none":
+            return None
+        if mode == "slow":
+            await asyncio.sleep(number)
+        elif mode in {"short", "expired"}:
+            until = self.history.unix() + (number if mode == "short" else -1)
+        elif mode == "other":
+            who = (who + 1) % len(USERS)
+        elif mode == "elsewhere":
+            thread = "t9"
         context = self.context(who, thread, until)
         if who == device.who and thread == device.thread:
             socket._note("authority", number=_FOR_GOOD if until is None else until)
@@ -257,7 +244,7 @@ class World:
         moment = None if until is None else datetime.fromtimestamp(until, UTC)
         end = _FOR_GOOD if until is None else until
         self.history.note("revoking", who=who)
-        call = asyncio.ensure_future(done(node.factory.revoke(self.contexts[who], until=moment)))
+        call = asyncio.ensure_future(node.factory.revoke(self.contexts[who], until=moment))
         await asyncio.sleep(0)
         self.history.note("revoke", who=who, number=end, node=node.number)
         try:
@@ -273,7 +260,7 @@ class World:
         self.history.note("lift", who=who)
         for node in self.nodes:
             with suppress(errors.EngineUnavailableError):
-                await done(node.factory.lift(self.contexts[who]))
+                await node.factory.lift(self.contexts[who])
         self.history.note("lift", who=who)
 
     async def revoke_session(self, device: Device) -> None:
@@ -284,7 +271,7 @@ class World:
         for session in tuple(factory._runtime.sessions):
             if device.socket is not None and session._transport is device.socket:
                 device.socket._note("revoke_session")
-                await done(factory.revoke(session))
+                await factory.revoke(session)
 
     async def wait(self, seconds: float) -> None:
         """
@@ -300,6 +287,8 @@ class World:
                 events, size = session.waiting
                 assert events <= settings.outbox_events, "INV6: too many events wait"
                 assert size <= settings.outbox_bytes, "INV6: too many bytes wait"
-        kept = [len(topic.stream) for topic in (*self.engine.inner._heard.values(), *self.engine.inner._unheard.values())]
+        kept = [
+            len(topic.stream) for topic in (*self.engine.inner._heard.values(), *self.engine.inner._unheard.values())
+        ]
         assert len(kept) <= len(USERS), "INV6: more streams than users in the engine"
         assert max(kept, default=0) <= settings.window_events, "INV6: a window is too large"
