@@ -221,7 +221,7 @@ class Socket:
         frames, self.on_the_way = self.on_the_way, []
         for frame in frames:
             self.device.take(frame)
-            self._note("read", frame=frame)
+            self._note("read", frame=frame, epoch=self.device.epoch)
             if frame["type"] == "ws.ping":
                 self.says(f'{{"type":"ws.pong","n":{frame["n"]}}}')
 

@@ -17,11 +17,9 @@ from tests.simulation.replay import explain
 from tests.simulation.schedule import PROFILES
 from tests.simulation.world import World
 
-CHUNKS: Final = 12
+CHUNKS: Final = 8
 SEEDS: Final = 252
 """Of one chunk: as many of each profile."""
-_MET: Final[dict[int, set[int]]] = {}
-"""The codes that each chunk met."""
 
 
 @pytest.fixture(autouse=True)
