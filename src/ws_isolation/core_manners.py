@@ -34,7 +34,7 @@ class Manners(Writing):
             # Without a time yet, the next tick starts the clock of the way out: due at once.
             return self._close_due or 0.0
         due = self._ping_due
-        for other in (self._pong_due, self._write_due, self._expiry_due, self._drain_due, self._age_due):
+        for other in (self._pong_due, self._write_due, self.expiry_due, self._drain_due, self._age_due):
             if other is not None and other < due:
                 due = other
         return due
@@ -44,7 +44,7 @@ class Manners(Writing):
         if self._write_due is not None and now >= self._write_due:
             return self._cut("a write took longer than its deadline")
         for due, code in (
-            (self._expiry_due, closing.TOKEN_EXPIRED),
+            (self.expiry_due, closing.TOKEN_EXPIRED),
             (self._drain_due, closing.DRAIN),
             (self._age_due, closing.MAX_AGE),
         ):

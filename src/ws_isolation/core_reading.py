@@ -102,7 +102,7 @@ class Reading(Manners):
             return self._end(closing.CLAIMS_CHANGED, now=now, report="refreshed with a context of another thread")
         self.context = context
         expires_in = happened.expires_in
-        self._expiry_due = None if expires_in is None else now + expires_in + self._settings.expiry_skew_seconds
+        self.expiry_due = None if expires_in is None else now + expires_in + self._settings.expiry_skew_seconds
         if self.state is State.REFRESHING:
             self.state = State.LIVE
         return self._ping()
@@ -128,7 +128,7 @@ class Reading(Manners):
     def _refuse(self, error: ErrorFrame, now: float) -> tuple[Effect, ...]:
         if now - self._error_minute >= _MINUTE:
             self._error_minute, self._errors = now, 0
-        self._errors += error.slug != DUPLICATE  # to retry what may be lost is right, and has the rate's bound
+        self._errors += error.is_clients_fault
         if self._errors > _ERRORS_PER_MINUTE:
             msg = f"more than {_ERRORS_PER_MINUTE} messages a minute could not be served"
             raise SchemaViolationError(msg)

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from .context import UserExecutionContext
     from .settings import Settings
 
-__all__ = ("NOTHING", "OPEN", "WAKE", "CoreState", "State")
+__all__ = ("LIVE", "NOTHING", "OPEN", "WAKE", "WELCOMED", "CoreState", "State")
 
 _CLEARED: Final = frozenset({4010, 4101, 4213, 4310})
 """Ends after which nothing that still waits may go out: authority gone, or no room to send it in."""
@@ -50,10 +50,14 @@ class State(enum.Enum):
     CLOSED = "closed"
 
 
-OPEN: Final = (State.LIVE, State.REFRESHING, State.DRAINING)
+WELCOMED: Final = (State.LIVE, State.REFRESHING, State.DRAINING)
+"""Where a client has been told where its stream stands, and the session has not begun to end."""
+OPEN: Final = (State.JOINING, *WELCOMED)
 """Where a session has not begun to end."""
 WAKE: Final[tuple[Effect, ...]] = (Wake(),)
 NOTHING: Final[tuple[Effect, ...]] = ()
+LIVE: Final = State.LIVE
+"""For what is asked with each event: to read a member from its class takes three times as long."""
 
 
 class CoreState:
@@ -70,7 +74,6 @@ class CoreState:
         "_enforce_pongs",
         "_error_minute",
         "_errors",
-        "_expiry_due",
         "_inbox",
         "_kept_gap",
         "_offered_seq",
@@ -94,6 +97,7 @@ class CoreState:
         "code",
         "connection_id",
         "context",
+        "expiry_due",
         "identity",
         "incident_id",
         "state",
@@ -147,7 +151,8 @@ class CoreState:
         self._close_due: float | None = None
         self._drain_due: float | None = None
         self._age_due = None if settings.max_age_seconds is None else now + settings.max_age_seconds
-        self._expiry_due = None if expires_in is None else now + expires_in + settings.expiry_skew_seconds
+        self.expiry_due: float | None = None if expires_in is None else now + expires_in + settings.expiry_skew_seconds
+        """When the authority ends; None where it never does."""
         self._offered_seq = 0
         self._skipped: Cursor | None = None
         self._thread_id = context.thread_id if settings.session_scope == "thread" else None
@@ -161,12 +166,12 @@ class CoreState:
     @property
     def is_open(self) -> bool:
         """Whether the session has not begun to end."""
-        return self.state is not State.CLOSING and self.state is not State.CLOSED
+        return self.state in OPEN
 
     @property
-    def has_something_to_write(self) -> bool:
-        """Whether anything waits, control frames included."""
-        return bool(self._opening) or len(self._outbox) > 0
+    def is_at_rest(self) -> bool:
+        """Whether the session is live and nothing waits to be written, control frames included."""
+        return self.state is LIVE and not self._opening and not self._outbox.queue
 
     @property
     def joined(self) -> int:

@@ -4,7 +4,8 @@ What a session writes, and what may be written: the session core's way out.
 Rule 1: everything for the socket goes through the one outbox, or straight past
 it where it is empty; nothing overtakes. Rule 2: an envelope leaves only after
 its owner was compared with the session's own context; a foreign one is held
-back, reported, and ends the session.
+back, reported, and ends the session. Rule 3: what is decided in one call
+(``straight``) is decided as the step for it would.
 """
 
 from __future__ import annotations
@@ -13,13 +14,14 @@ import hmac
 
 from . import closing
 from .context import is_intact
-from .core_state import NOTHING, WAKE, CoreState
+from .core_state import LIVE, NOTHING, WAKE, CoreState
 from .errors import ContextIntegrityError, OwnerMismatchError
 from .events.envelope import Envelope
 from .frames import Frame, GapFrame, Goodbye, Ping, ResumedFrame
 from .outbox import Waiting
 from .steps import Close, Effect, Missed, Offered, Report, Write, WriteFailed, WriterReady, WriteWaits
 from .stream import Cursor
+from .wire import DEFAULT_WIRE
 
 __all__ = ("Writing",)
 
@@ -28,6 +30,36 @@ class Writing(CoreState):
     """What is offered, what goes out next, and what is held back."""
 
     __slots__ = ()
+
+    def straight(self, envelope: Envelope, now: float, /) -> str | None:
+        """
+        Take *envelope* and return its text, where nothing waits and nothing stands against it.
+
+        The common case in one call, without a step's input and effects. It decides as ``Offered`` with
+        *ready* does; where that has more to decide, it returns None and changes nothing.
+
+        Args:
+            envelope: What the stream has for this session, while nothing is being written.
+            now: Seconds, monotonic; not looked at where ``expiry_due`` is None.
+        """
+        if (
+            self.state is not LIVE
+            or self._opening
+            or self._outbox.queue
+            or self._wire is not DEFAULT_WIRE
+            or self._thread_id is not None
+            or (self.expiry_due is not None and now >= self.expiry_due)
+            or envelope.owner.key != self.identity.key
+            or not is_intact(self.context)
+        ):
+            return None
+        if envelope.durable:
+            seq = envelope.seq
+            if seq <= self._offered_seq:
+                return None
+            self._offered_seq = self._seq = seq
+        self.written += 1
+        return envelope.text
 
     def _offered(self, happened: Offered) -> tuple[Effect, ...]:
         envelope = happened.envelope
@@ -39,7 +71,7 @@ class Writing(CoreState):
             self._skipped = None if in_scope else Cursor(envelope.epoch, envelope.seq, envelope.id)
         if not in_scope:
             return NOTHING
-        if happened.ready and not self._opening and not len(self._outbox):
+        if happened.ready and not self._opening and not self._outbox.queue:
             return self._written_at_once(envelope, happened.now)
         if self._outbox.add(envelope):
             return WAKE
@@ -47,7 +79,7 @@ class Writing(CoreState):
 
     def _written_at_once(self, envelope: Envelope, now: float) -> tuple[Effect, ...]:
         """Decide the same as for what waited: authority, owner, text."""
-        if self._expiry_due is not None and now >= self._expiry_due:
+        if self.expiry_due is not None and now >= self.expiry_due:
             return self._end(closing.TOKEN_EXPIRED, now=now)
         if (breach := self._breach(envelope)) is not None:
             return self._break_off(now, breach)
@@ -67,7 +99,7 @@ class Writing(CoreState):
         now = happened.now
         self._write_due = None
         # The clock's tick may come late; an event after the end of the authority may not come at all.
-        expired = self._expiry_due is not None and now >= self._expiry_due
+        expired = self.expiry_due is not None and now >= self.expiry_due
         if expired and self.is_open:
             return self._end(closing.TOKEN_EXPIRED, now=now)
         while (item := self._next_item()) is not None:
@@ -130,9 +162,9 @@ class Writing(CoreState):
         return text
 
     def _expires_in_ms(self, now: float) -> int | None:
-        if self._expiry_due is None:
+        if self.expiry_due is None:
             return None
-        return max(0, round((self._expiry_due - self._settings.expiry_skew_seconds - now) * 1000))
+        return max(0, round((self.expiry_due - self._settings.expiry_skew_seconds - now) * 1000))
 
     def _drained(self) -> tuple[Effect, ...]:
         if self.is_open or self.code is None:

@@ -242,7 +242,7 @@ class ManagerFactory:
 
     async def stop(self) -> None:
         """
-        End every session with goodbye and 4200, then every spawned task.
+        End every session with goodbye and 4200, then every spawned task and every run of a thread.
 
         Takes at most about ``Settings.drain_seconds``. Managers of this factory
         raise ``InvalidStateError`` afterwards. Harmless when it has stopped.
@@ -544,6 +544,12 @@ class ManagerFactory:
             InvalidStateError: It does not run: not yet, not any more, or its loop is closed.
         """
         return self._runtime.loop_for(call)
+
+    def adopt(self, task: asyncio.Task[None], /) -> None:
+        """Let ``stop()`` end *task* as it ends spawned work. For portals: a run of another thread is a task here."""
+        adopted = self._runtime.adopted
+        adopted.add(task)
+        task.add_done_callback(adopted.discard)
 
     def utc_now(self) -> datetime:
         """Return the time by the factory's clock, aware, in UTC."""

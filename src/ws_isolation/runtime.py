@@ -77,6 +77,7 @@ class Runtime:
         SettingsError: The observer lacks hooks.
 
     Attributes:
+        adopted: Tasks that are runs of other threads; a stop ends them, no bound of an identity's work does.
         backplane: What carries the streams.
         is_draining: Whether it is stopping.
         observer: The guard around the observer; None, and nothing is called, where there is none.
@@ -98,6 +99,7 @@ class Runtime:
         "_readings",
         "_stopped",
         "access",
+        "adopted",
         "backplane",
         "clock",
         "closes",
@@ -120,7 +122,7 @@ class Runtime:
         self.clock: Clock = clock
         self._given = backplane
         records = backplane if isinstance(backplane, Revocation) else None
-        self.access: Access = Access(settings.revocations, records, clock, settings.auth_seconds)
+        self.access: Access = Access(settings.revocations, records, clock, settings.engine_seconds)
         self.pending: int = 0
         self.foreign: int = 0
         self.closes: dict[int, int] = {}
@@ -138,6 +140,7 @@ class Runtime:
         )
         self._readings: set[asyncio.Task[None]] = set()
         self.sessions: dict[Session, float] = {}
+        self.adopted: set[asyncio.Task[None]] = set()
         self.entering: dict[Entrance, None] = {}
         self.is_draining: bool = False
         self._clockwork: Clockwork[Session | LiveStream | Places] = Clockwork(
@@ -146,7 +149,7 @@ class Runtime:
         self.places: Places | None = None
         counts: object = given
         if isinstance(counts, Presence):
-            self.places = Places(counts, self.settings, self.clock, self._end_replaced, self._look_at_places)
+            self.places = Places(counts, self.settings, self.clock, self._end_replaced, self._clockwork.schedule)
 
     @property
     def grace_seconds(self) -> float:
@@ -212,7 +215,7 @@ class Runtime:
             self._stopped = True
             return
         await self.drain(None)
-        work = [task for live in self.streams.all() for task in live.work]
+        work = [*self.adopted, *(task for live in self.streams.all() for task in live.work)]
         for task in work:
             task.cancel(CANCEL_PREFIX + "shutdown")
         await self._within(self.settings.close_seconds, work)
@@ -552,12 +555,8 @@ class Runtime:
             item.due(now)
         elif isinstance(item, LiveStream):
             self._look_at_stream(item, now)
-        elif item.due(now):
+        elif item.due():
             self._in_background(item.renew(), "ws-leases")
-
-    def _look_at_places(self, when: float) -> None:
-        if self.places is not None:
-            self._clockwork.schedule(when, self.places)
 
     def _look_at_stream(self, live: LiveStream, now: float) -> None:
         if now < live.due:

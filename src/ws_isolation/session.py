@@ -150,7 +150,7 @@ class Session(ReadingSession):
             ConcurrencyError: Another task is reading already.
         """
         message = await self._take()
-        while message.id is not None and not self._seen().take(message.id, self._home.clock.monotonic()):
+        while message.id is not None and not self._seen().take(message.id, self._home.clock.monotonic(), message):
             self.reject(message, DUPLICATE)
             message = await self._take()
         return message
@@ -201,15 +201,16 @@ class Session(ReadingSession):
 
     def report_failure(self, message: Message, error: BaseException, /) -> str:
         """
-        Answer a message whose handling failed with ``ws.error`` and ``handler_error``; the session stays open.
+        Answer a message whose handling failed with ``ws.error`` and ``handler_error``; it may be sent again.
 
         Args:
             message: What the client sent.
             error: What happened: for the operator's log, the client gets the incident id only.
 
         Returns:
-            The incident id. More than 20 answers in a minute end the session, as in ``reject()``.
+            The incident id. Unlike ``reject()``, it never ends the session: a defect here is not the client's.
         """
+        self.forget(message)
         incident = new_incident_id()
         self._log(logging.ERROR, f"the handler of {message.type} failed", error=error, incident_id=incident)
         frame = ErrorFrame(
@@ -221,7 +222,7 @@ class Session(ReadingSession):
     def forget(self, message: Message, /) -> None:
         """Let the client send *message* again under the same ``id``; harmless where it has none."""
         if message.id is not None and self._live.seen is not None:
-            self._live.seen.forget(message.id)
+            self._live.seen.forget(message.id, message)
 
     def manager_for(self, message: Message, /) -> IsolatedManager:
         """

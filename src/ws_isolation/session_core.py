@@ -18,7 +18,7 @@ from collections.abc import Callable
 from typing import Final, TypeAlias, final
 
 from .core_joining import Joining
-from .core_state import OPEN, State
+from .core_state import WELCOMED, State
 from .errors import InvalidStateError
 from .steps import (
     Consumed,
@@ -102,7 +102,7 @@ TRANSITIONS: Final[dict[tuple[State, type], _Transition]] = {
     (State.JOINING, Draining): SessionCore._drained_early,
     (State.JOINING, Ended): SessionCore._ended,
     (State.JOINING, PeerGone): SessionCore._peer_gone,
-    **{(state, kind): method for state in OPEN for kind, method in _WHILE_OPEN.items()},
+    **{(state, kind): method for state in WELCOMED for kind, method in _WHILE_OPEN.items()},
     (State.REFRESHING, Renewed): SessionCore._renewed,
     (State.DRAINING, Renewed): SessionCore._renewed,
     (State.CLOSING, Joined): SessionCore._ignored,

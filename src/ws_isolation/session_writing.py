@@ -16,6 +16,7 @@ from contextvars import Context
 from typing import TYPE_CHECKING, Any
 
 from .closing import CloseCode
+from .core_state import OPEN
 from .errors import TransportClosedError
 from .oplog import report
 from .session_core import SessionCore, State
@@ -89,6 +90,15 @@ class WritingSession:
 
     def offer(self, envelope: Envelope, /) -> bool:
         """Queue an envelope of the stream without waiting; False where it cannot be taken. Not for handlers."""
+        core = self._core
+        if self._idle:
+            text = core.straight(envelope, 0.0 if core.expiry_due is None else self._home.clock.monotonic())
+            if text is not None:
+                self._write_at_once(text)
+                return core.state in OPEN
+        return self._offer_step_by_step(envelope)
+
+    def _offer_step_by_step(self, envelope: Envelope) -> bool:
         core = self._core
         was_open, joined, ready = core.is_open, core.joined, self._idle
         effects = core.handle(Offered(envelope, self._home.clock.monotonic(), ready))
@@ -166,10 +176,10 @@ class WritingSession:
         """Write an event that need not wait for anything."""
         self._idle = False
         if self._stepped(text):
-            if self._core.has_something_to_write or self._core.state is not State.LIVE:
-                self._write_through()
-            else:
+            if self._core.is_at_rest:
                 self._idle = True
+            else:
+                self._write_through()
         else:
             self._feed(WriteWaits(self._home.clock.monotonic()))
 

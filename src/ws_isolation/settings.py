@@ -98,15 +98,18 @@ class Settings:
     proxy_idle_seconds: float = 60.0
     """Seconds after which a proxy in front drops an idle connection (nginx: 60). Must exceed the heartbeat."""
     auth_seconds: float = 10.0
-    """Seconds that ``authenticate`` may take, 0.1 to 600; and those before it, to the end of a ``ws.auth`` frame."""
+    """
+    Seconds that ``authenticate`` may take, 0.1 to 600; those before it, to the end of a ``ws.auth`` frame; and those
+    for each answer of the backplane's engine on the way in.
+    """
     write_seconds: float = 10.0
     """Seconds that one write may take before the reader counts as stalled, 0.1 to 600."""
     close_seconds: float = 2.0
     """Seconds for goodbye and close together, 0.1 to 60."""
     engine_seconds: float = 1.0
     """
-    Seconds that the engine may take to say where a stream stands when a session joins it, 0.05 to 60; then 4304. A
-    client is better told to come back than kept waiting.
+    Seconds that the engine may take for one answer, 0.05 to 60: where a stream stands when a session joins it, who is
+    revoked, who has a place. Then 4304: a client is better told to come back than kept waiting.
     """
     drain_seconds: float = 10.0
     """Seconds that ending all sessions may take, 0.1 to 3,600. Give the process that much before it is killed."""
@@ -162,7 +165,7 @@ class Settings:
     identity_message_burst: int = 60
     """Messages that all sessions of one identity may send at once."""
     message_ids: int = 512
-    """Ids of messages that are kept for each identity, to tell a retry: about 100 bytes each."""
+    """Ids of messages that are kept for each identity, to tell a retry: about 200 bytes each."""
     message_id_seconds: float = 300.0
     """Seconds that the id of a message is kept, 1 to 86,400; never longer than the identity's stream."""
     sessions_per_identity: int = 20

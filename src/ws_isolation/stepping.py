@@ -51,7 +51,7 @@ def step(coroutine: Coroutine[Any, Any, None], task: asyncio.Task[Any], context:
         BaseException: What the coroutine raised in that step. It is over.
     """
     loop = task.get_loop()
-    current = asyncio.current_task(loop)
+    current = _current(loop)
     if current is not None:
         _leave(loop, current)
     _enter(loop, task)
@@ -85,5 +85,6 @@ def rest(parked: Parked, /) -> Generator[object, object, None]:
 
 
 # asyncio documents both for those who write tasks of their own ("Extending asyncio").
+_current = asyncio.current_task
 _enter = asyncio.tasks._enter_task  # noqa: SLF001
 _leave = asyncio.tasks._leave_task  # noqa: SLF001

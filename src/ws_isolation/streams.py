@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, Final, Protocol, final
 
-from .chain import Arrival, Chain
+from .chain import NEXT, Arrival, Chain
 from .lifecycle import Lifecycle
 from .rates import TokenBucket
 from .seen import SeenIds
@@ -148,7 +148,7 @@ class LiveStream:
             self._hold(envelope)
             return
         arrival = chain.follow(envelope)
-        if arrival is Arrival.NEXT:
+        if arrival is NEXT:
             self.offer(envelope)
         elif arrival is not Arrival.DUPLICATE:
             self._hold(envelope)

@@ -431,6 +431,27 @@ async def test_engine_that_lets_nobody_in(fails: bool, code: int) -> None:  # no
 
 
 @pytest.mark.requirement("P2")
+@pytest.mark.parametrize("draining", [False, True])
+async def test_cancelled_while_joining(draining: bool) -> None:  # noqa: FBT001  # a case of the table
+    """
+    A server that cancels while a slow engine is asked leaves no client without a word.
+    """
+    node = Node(engine := Engine())
+    engine.opens.clear()
+    opening = MemoryOpening()
+    served = asyncio.create_task(serve_opening(opening, node.factory, _admit, _listen))
+    await settle()
+    node.factory._runtime.is_draining = draining
+    served.cancel()
+    await asyncio.wait({served})
+
+    assert served.cancelled()
+    assert [4200 if draining else 4300] == [frame["code"] for frame in opening.transport.frames]
+    assert (None, 0) == (engine.listener, node.factory.stats().sessions)
+    await node.stop()
+
+
+@pytest.mark.requirement("P2")
 async def test_attach_to_an_engine_that_is_slow() -> None:
     """
     A socket that the application accepted itself is not touched where the engine does not answer.
