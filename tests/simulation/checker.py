@@ -196,7 +196,7 @@ def _account_for(account: _Account, entry: Entry, kept: dict[str, Entry], *, win
         _begin(account, kept, frame["cursor"]["epoch"], frame["cursor"]["seq"])
     elif "seq" in frame and _is_event(entry):
         if account.owed is None:
-            _begin(account, kept, kept[frame["id"]].epoch, frame["seq"])
+            _begin(account, kept, entry.epoch, frame["seq"])
         account.settle(frame["id"])
 
 
