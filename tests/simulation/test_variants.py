@@ -4,7 +4,6 @@ Negative controls: variants of the library without what keeps a promise, each of
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Callable, Iterator
 from typing import Any, Final, TypeAlias
@@ -19,7 +18,7 @@ from ws_isolation.chain import Arrival, Chain
 from ws_isolation.events import Envelope
 from ws_isolation.session import Session
 from ws_isolation.session_core import SessionCore, State
-from ws_isolation.steps import Close, Finished, Received, Write
+from ws_isolation.steps import Close, Finished, Received
 from ws_isolation.stream import Gap, Page, Resumed, Start, answer
 from ws_isolation.streams import LiveStream
 
@@ -86,23 +85,6 @@ def _broadcast(patch: pytest.MonkeyPatch) -> None:
 
     patch.setattr(LiveStream, "offer", offer)
     patch.setattr(SessionCore, "_breach", lambda _core, _envelope: None)
-
-
-def _pop_then_await(patch: pytest.MonkeyPatch) -> None:
-    """Wait between taking what is next and writing it."""
-
-    async def write_next(self: Session) -> None:
-        todo = self._next()
-        if isinstance(todo, Write):
-            await asyncio.sleep(0.4)
-            await self._sent(self._transport.send(todo.text))
-        elif isinstance(todo, Close):
-            await self._send_close(todo)
-        else:
-            self._wake = asyncio.get_running_loop().create_future()
-            await self._wake
-
-    patch.setattr(Session, "_write_next", write_next)
 
 
 def _no_authentication(patch: pytest.MonkeyPatch) -> None:
@@ -186,7 +168,6 @@ def _trusts_the_clock(patch: pytest.MonkeyPatch) -> None:
         (_counter, ("INV3: lost in silence",)),
         (_equality, ("INV3: lost in silence",)),
         (_broadcast, ("INV1: a foreign event",)),
-        (_pop_then_await, ("INV4: something after the user was revoked", "INV5: something after goodbye")),
         (_no_authentication, ("INV4: something after the user was revoked",)),
         (_from_registration, ("INV5: no cause for 4208",)),
         (_not_at_the_seat, ("INV4: something after the user was revoked",)),
