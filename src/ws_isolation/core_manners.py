@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Final
 
 from . import closing
-from .core_state import NOTHING, WAKE, State
+from .core_state import CLEARED, NOTHING, WAKE, State
 from .core_writing import Writing
 from .frames import Ping, ResumedFrame
 from .steps import Abort, Draining, Effect, Ended, Finished, Input, PeerGone, Report, Stop, Ticked
@@ -99,6 +99,10 @@ class Manners(Writing):
     def _ended(self, happened: Ended) -> tuple[Effect, ...]:
         self._retry_after_ms = happened.retry_after_ms
         return self._end(happened.code, now=happened.now)
+
+    def _ended_again(self, happened: Ended) -> tuple[Effect, ...]:
+        """Keep the code of the first end, and let nothing out that the later one forbids."""
+        return self._break_off(happened.now, None) if happened.code.code in CLEARED else NOTHING
 
     def _peer_gone(self, _happened: PeerGone) -> tuple[Effect, ...]:
         was_live = self.is_open

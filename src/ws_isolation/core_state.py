@@ -33,9 +33,9 @@ if TYPE_CHECKING:
     from .context import UserExecutionContext
     from .settings import Settings
 
-__all__ = ("LIVE", "NOTHING", "OPEN", "WAKE", "WELCOMED", "CoreState", "State")
+__all__ = ("CLEARED", "LIVE", "NOTHING", "OPEN", "WAKE", "WELCOMED", "CoreState", "State")
 
-_CLEARED: Final = frozenset({4010, 4101, 4213, 4310})
+CLEARED: Final = frozenset({4010, 4101, 4213, 4310})
 """Ends after which nothing that still waits may go out: authority gone, or no room to send it in."""
 
 
@@ -205,7 +205,7 @@ class CoreState:
         report: str = "",
         error: Exception | None = None,
     ) -> tuple[Effect, ...]:
-        if code.code in _CLEARED or self.state is State.JOINING:
+        if code.code in CLEARED or self.state is State.JOINING:
             self._drop_waiting()
         self._outbox.add_frame(self._goodbye(code))
         self.code = code

@@ -37,6 +37,7 @@ from .events.envelope import format_unix
 from .finishing import finish
 from .hooks import Span, guarded
 from .ids import new_fractions, new_incident_id, new_uuid7
+from .keys import Identity, identity_of
 from .oplog import report
 from .places import Places
 from .run import CANCEL_PREFIX
@@ -50,7 +51,6 @@ if TYPE_CHECKING:
     from .entrance import Entrance
     from .events import Event
     from .hooks import Guard
-    from .keys import Identity
     from .observing import Observer, Outcome, SpanName
     from .run import Run
     from .settings import Settings
@@ -84,6 +84,7 @@ class Runtime:
         observer: The guard around the observer; None, and nothing is called, where there is none.
         streams: Of all identities.
         sessions: Open ones, in the order in which they came, and since when (Unix seconds).
+        leaving: Sessions that have ended, whose transports are not closed yet.
         entering: Accepted sockets that still have to say who they are.
         access: Who may not come back; kept across stop and start.
         places: The sessions' places among those of all nodes; None where the backplane counts none, or is this
@@ -108,6 +109,7 @@ class Runtime:
         "entering",
         "foreign",
         "is_draining",
+        "leaving",
         "observer",
         "pending",
         "places",
@@ -144,6 +146,7 @@ class Runtime:
         self._readings: set[asyncio.Task[None]] = set()
         self.sessions: dict[Session, float] = {}
         self.adopted: set[asyncio.Task[None]] = set()
+        self.leaving: dict[Session, None] = {}
         self.entering: dict[Entrance, None] = {}
         self.is_draining: bool = False
         self._clockwork: Clockwork[Session | LiveStream | Places] = Clockwork(
@@ -252,7 +255,7 @@ class Runtime:
                 session.drain(now + delay, retry_after_ms)
             for entrance in self.entering:
                 entrance.close(closing.DRAIN)
-        leaving: tuple[Session | Entrance, ...] = (*sessions, *self.entering)
+        leaving: tuple[Session | Entrance, ...] = (*sessions, *self.leaving, *self.entering)
         with Span(observer, self.clock, "drain") as span:
             span.is_ok = await self._within(settings.drain_seconds, [one.wait_closed() for one in leaving])
 
@@ -278,7 +281,9 @@ class Runtime:
     def _end_all(self, live: LiveStream) -> tuple[int, asyncio.CancelledError | None]:
         """End sessions, runs and work; return how many sessions, and what the caller has to raise at last."""
         sessions = [one for one in live.sessions if isinstance(one, Session)]
-        for session in sessions:
+        # Those that end for another reason already may have events left to say.
+        leaving = [one for one in self.leaving if identity_of(one.context) == live.identity]
+        for session in (*sessions, *leaving):
             session.close(closing.REVOKED)
         here: asyncio.CancelledError | None = None
         for run in tuple(live.runs.values()):
@@ -503,6 +508,7 @@ class Runtime:
         now = self.clock.monotonic()
         self.sessions.pop(session, None)
         live.unsubscribe(session, now)
+        self.leaving[session] = None
         if self.places is not None:
             self.places.give_back(session.connection_id)
         code = None if session.code is None else session.code.code
@@ -512,6 +518,10 @@ class Runtime:
             self.observer.session_closed(code)
         if not live.sessions:
             self._look_at(live, now + min(self.settings.stream_seconds, self.settings.detached_seconds))
+
+    def session_closed(self, session: Session, /) -> None:
+        """Forget a session whose transport is closed."""
+        self.leaving.pop(session, None)
 
     def start_work(
         self, live: LiveStream, work: Coroutine[Any, Any, _T], name: str | None, failed: Callable[[str], None], /

@@ -120,7 +120,7 @@ TRANSITIONS: Final[dict[tuple[State, type], _Transition]] = {
     (State.CLOSING, WriteFailed): SessionCore._write_failed,
     (State.CLOSING, WriteWaits): SessionCore._write_waits,
     (State.CLOSING, Ticked): SessionCore._ticked_closing,
-    (State.CLOSING, Ended): SessionCore._ignored,
+    (State.CLOSING, Ended): SessionCore._ended_again,
     (State.CLOSING, PeerGone): SessionCore._peer_gone,
     (State.CLOSING, Finished): SessionCore._finished,
     (State.CLOSED, Offered): SessionCore._ignored,

@@ -87,9 +87,13 @@ class EndingSession(WritingSession):
             while self._callbacks:
                 await self._call_back(self._callbacks.pop())
         finally:
-            self._done.set()
+            self._closed()
         code = None if self._core.code is None else self._core.code.slug
         self._log(logging.INFO, f"session closed: {code or 'the peer left'}")
+
+    def _closed(self) -> None:
+        self._home.session_closed(self)
+        self._done.set()
 
     async def _end_handler(self) -> None:
         task = self._handler

@@ -56,6 +56,10 @@ class Home(Protocol[_Session_contra]):
         """Take the session off its stream."""
         ...
 
+    def session_closed(self, session: _Session_contra, /) -> None:
+        """Note that the transport of a session that has ended is closed."""
+        ...
+
     def count_foreign(self) -> None:
         """Count an envelope that the last hop held back."""
         ...

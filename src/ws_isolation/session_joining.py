@@ -58,7 +58,7 @@ class JoiningSession(EndingSession):
     def abandon(self) -> None:
         """Take the session off its stream, and leave its socket alone. For the factory, not for handlers."""
         self._feed(PeerGone(1006))
-        self._done.set()
+        self._closed()
 
     def _stop_joining(self) -> None:
         if self._interrupt is not None:

@@ -82,6 +82,7 @@ class LiveStream:
 
     __slots__ = (
         "__weakref__",
+        "_asked_for",
         "_held",
         "_reader",
         "chain",
@@ -129,6 +130,8 @@ class LiveStream:
         self.joining: asyncio.Lock = asyncio.Lock()
         """Held while the first session puts this node on the stream."""
         self._held: list[Envelope] = []
+        self._asked_for: int = 0
+        """How many of those were there before the engine was asked."""
         self._reader = reader
 
     def subscribe(self, session: Subscriber, /) -> None:
@@ -172,13 +175,14 @@ class LiveStream:
         """Have the history read from where the sessions are; harmless while that goes on."""
         if not self.reading:
             self.reading = True
+            self._asked_for = len(self._held)
             self._reader.read_soon(self)
 
     def begin(self, page: Page, /) -> Chain:
         """Follow the stream from its top on."""
         self.reading = False
         chain = self.chain = Chain(page.top)
-        self._take_held(page.top)
+        self._take_held(chain, page.top)
         return chain
 
     def caught_up(self, page: Page, replay: int, /) -> Gap | None:
@@ -196,25 +200,35 @@ class LiveStream:
             for envelope in result.replay:
                 chain.follow(envelope)
                 self.offer(envelope)
-            self._take_held(chain.cursor)
+            self._take_held(chain, chain.cursor)
             return None
         gap = Gap("divergence", page.top) if result is None else result
         chain.move_to(gap.cursor)
         for session in self.sessions:
             session.missed(gap)
-        self._take_held(gap.cursor)
+        self._take_held(chain, gap.cursor)
         return gap
 
     def _hold(self, envelope: Envelope) -> None:
         if len(self._held) < _MOST_HELD:
             self._held.append(envelope)
 
-    def _take_held(self, top: Cursor) -> None:
-        """Go through what arrived meanwhile; what *top* covers was made up for."""
+    def _take_held(self, chain: Chain, top: Cursor) -> None:
+        """
+        Go through what arrived meanwhile; what *top* covers was made up for.
+
+        What came before the engine was asked, and is not next even so, the engine has lost: it is dropped, and the
+        next look at the tip finds what there is. To ask at once again would go on for good.
+        """
         held, self._held = self._held, []
-        for envelope in held:
-            if envelope.epoch == top.epoch and envelope.seq >= top.seq + envelope.durable:
+        for at, envelope in enumerate(held):
+            if envelope.epoch != top.epoch or envelope.seq < top.seq + envelope.durable:
+                continue
+            if at >= self._asked_for:
                 self.arrived(envelope)
+            elif chain.follow(envelope) is NEXT:
+                self.offer(envelope)
+        self._asked_for = len(self._held)  # the engine is asked for all of these, if it is
 
     def offer(self, envelope: Envelope, /) -> tuple[int, int]:
         """Offer *envelope* to every session; return how many queued it and how many could not."""
