@@ -37,6 +37,7 @@ LAYERS: Final[tuple[tuple[str, ...], ...]] = (
         "events.envelope",
         "events.joining",
         "events",
+        "events.reading",
     ),
     # 3: what is legal, what is kept
     (
