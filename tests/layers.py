@@ -28,6 +28,7 @@ LAYERS: Final[tuple[tuple[str, ...], ...]] = (
         "keys",
         "events.limits",
         "events.checks",
+        "events.compiling",
         "events.declaration",
         "events.problem",
         "events.tool",
@@ -36,6 +37,7 @@ LAYERS: Final[tuple[tuple[str, ...], ...]] = (
         "events.envelope",
         "events.joining",
         "events",
+        "events.reading",
     ),
     # 3: what is legal, what is kept
     (
