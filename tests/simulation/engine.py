@@ -247,7 +247,7 @@ class TroubledEngine:
         identity = identity_of(context)
         topic = self.inner._heard.get(identity.key) or self.inner._unheard.get(identity.key)
         stream = None if topic is None else topic.stream
-        while count and stream is not None and stream._window:
+        while count and stream is not None and stream._window and stream._times:
             lost = stream._window.pop()
             stream._times.pop()
             stream.seq, stream.last_id = lost.seq - 1, lost.prev
