@@ -17,7 +17,7 @@ from tests.shell import note
 from ws_isolation import errors
 from ws_isolation.events import AgentError, AgentStarted, AgentThinking, Envelope, Event, Problem
 from ws_isolation.keys import identity_of
-from ws_isolation.stream import NIL_ID, Cursor, Gap, Limits, Page, Resumed, Start, Stream, answer, parse_start
+from ws_isolation.stream import NIL_ID, Cursor, Draft, Gap, Limits, Page, Resumed, Start, Stream, answer, parse_start
 from ws_isolation.testing import make_context
 
 OTHER_ID: Final = "0192f0c2-0a0b-7c0d-8e0f-101112131415"
@@ -114,6 +114,31 @@ def test_chain(durables: list[bool]) -> None:
     assert [NIL_ID, *(envelope.id for envelope in chain[:-1])] == [envelope.prev for envelope in chain]
     assert {"epoch-1"} == {envelope.epoch for envelope in chain}
     assert {stream.identity} == {envelope.owner for envelope in chain}
+
+
+def test_a_draft_is_encoded_but_for_its_place() -> None:
+    """
+    An engine that writes the place between the draft's two texts has what the stream itself makes.
+    """
+    stream = new_stream()
+    draft = Draft(event=note(), owner=stream.identity, id=an_id(1), time="2026-11-22T21:09:00Z")
+
+    envelope = stream.append(draft)
+
+    assert f"{draft.parts.head}1{draft.parts.tail}" == envelope.text
+    larger = msgspec.structs.replace(draft, event_bytes=envelope.size - 1)
+    with pytest.raises(errors.InvalidEventError, match="bytes long"):
+        stream.append(larger)
+    assert 1 == stream.seq
+
+
+@pytest.mark.scenario("S48")
+def test_an_edited_event_makes_no_draft() -> None:
+    """
+    What cannot be encoded is refused before any engine hears of it.
+    """
+    with pytest.raises(errors.InvalidEventError, match="was edited"):
+        Draft(event=object.__new__(AgentThinking), owner=new_stream().identity, id=an_id(1), time="")
 
 
 @pytest.mark.scenario("S27")

@@ -22,7 +22,7 @@ import msgspec
 
 from .errors import SchemaViolationError
 from .events.declaration import Event
-from .events.envelope import EVENT_BYTES, Envelope, seal
+from .events.envelope import EVENT_BYTES, Envelope, Halves, halves, placed
 from .keys import Identity
 
 __all__ = (
@@ -113,18 +113,32 @@ class Gap(msgspec.Struct, frozen=True):
     to_seq: int | None = None
 
 
+_NOT_YET: Final = Halves("", "", 0, durable=False)
+
+
 @final
 class Draft(msgspec.Struct, frozen=True, kw_only=True):
     """
-    An event that is ready to be given its place.
+    An event that is ready to be given its place: encoded, but for the place.
 
-    Attributes:
+    An engine of its own may give the place itself, without reading any JSON:
+    the frame is ``parts.head``, the place in decimal digits, and ``parts.tail``.
+    It must refuse what is then larger than *event_bytes*, as ``at`` does, before
+    it stores anything.
+
+    Args:
         event: What happened.
         owner: Whose it is, as its sender's context says.
         id: A new UUID of version 7.
         time: RFC 3339 UTC.
         run_seq: Its place within its run, None for a delta and outside of a run.
         event_bytes: Bytes that the encoded event may have.
+
+    Raises:
+        InvalidEventError: Belongs to a run and names none, or not made by its constructor.
+
+    Attributes:
+        parts: The frame before and behind the place.
     """
 
     event: Event
@@ -133,15 +147,22 @@ class Draft(msgspec.Struct, frozen=True, kw_only=True):
     time: str
     run_seq: int | None = None
     event_bytes: int = EVENT_BYTES
+    parts: Halves = _NOT_YET
+
+    def __post_init__(self) -> None:
+        """Encode the event."""
+        parts = halves(self.event, id=self.id, run_seq=self.run_seq, time=self.time)
+        msgspec.structs.force_setattr(self, "parts", parts)
 
     def at(self, *, epoch: str, seq: int, prev: str) -> Envelope:
         """
         Return the envelope at this place.
 
         Raises:
-            InvalidEventError: Too big, or not made by its constructor.
+            InvalidEventError: Too big.
         """
-        return seal(
+        return placed(
+            self.parts,
             self.event,
             owner=self.owner,
             id=self.id,

@@ -27,6 +27,7 @@ from ws_isolation.events import (
 )
 from ws_isolation.events.conversion import format_unix
 from ws_isolation.events.declaration import envelope_fields
+from ws_isolation.events.envelope import halves, placed
 from ws_isolation.frozen import Json
 
 MEMBERS = [
@@ -190,6 +191,52 @@ def test_edited_event() -> None:
     for event in (object.__new__(Custom), edited, beside):
         with pytest.raises(InvalidEventError, match="not made by its constructor, or was edited"):
             seal(event, owner=ALICE, id=EVENT_ID, epoch=EPOCH, seq=1, prev="", run_seq=None, time=TIME)
+
+
+@pytest.mark.requirement("P3")
+@pytest.mark.parametrize("seq", [0, 7, 10, 2**53 - 1])
+@pytest.mark.parametrize("name", SAMPLES)
+def test_head_place_and_tail_are_the_frame(name: str, seq: int) -> None:
+    """
+    Whoever writes the place between the two texts has the frame, byte for byte, and its size.
+    """
+    event = SAMPLES[name]
+    run_seq = 3 if event.durable else None
+
+    parts = halves(event, id=EVENT_ID, run_seq=run_seq, time=TIME)
+    envelope = seal(event, owner=ALICE, id=EVENT_ID, epoch=EPOCH, seq=seq, prev="", run_seq=run_seq, time=TIME)
+
+    text = f"{parts.head}{seq}{parts.tail}"
+    assert envelope.text == text
+    assert len(text.encode()) == parts.size + len(str(seq)) == envelope.size
+    assert event.durable is parts.durable
+    assert seq == json.loads(text)["seq" if parts.durable else "after_seq"]
+
+
+def test_digits_of_the_place_count() -> None:
+    """
+    A frame that fits at place 9 and is a byte too large at place 10 is refused there.
+    """
+    parts = halves(Custom(name="a.b", value=None), id=EVENT_ID, run_seq=None, time=TIME)
+    event = Custom(name="a.b", value=None)
+
+    def at(seq: int) -> int:
+        return placed(
+            parts,
+            event,
+            owner=ALICE,
+            id=EVENT_ID,
+            epoch=EPOCH,
+            seq=seq,
+            prev="",
+            run_seq=None,
+            time=TIME,
+            event_bytes=parts.size + 1,
+        ).size
+
+    assert parts.size + 1 == at(9)
+    with pytest.raises(InvalidEventError, match=f"{parts.size + 2:,} bytes long"):
+        at(10)
 
 
 def test_run_seq_is_optional() -> None:

@@ -6,6 +6,9 @@ no key of it can become a member of the envelope.
 
 Rule 2: the owner travels beside the text, never in it. The last hop compares
 it with the session's own just before the write.
+
+Rule 3: all but the place is encoded before the place is known, so whoever gives
+it, an engine's script too, writes a number between two texts and reads no JSON.
 """
 
 from __future__ import annotations
@@ -20,7 +23,19 @@ from ..keys import Identity
 from .conversion import format_time, format_unix
 from .declaration import Event, data_of
 
-__all__ = ("EVENT_BYTES", "WIRE_VERSION", "Envelope", "encode_data", "format_time", "format_unix", "seal")
+__all__ = (
+    "EVENT_BYTES",
+    "WIRE_VERSION",
+    "Envelope",
+    "Halves",
+    "encode_data",
+    "format_time",
+    "format_unix",
+    "halves",
+    "placed",
+    "seal",
+    "too_large",
+)
 
 WIRE_VERSION: Final = "1.0"
 """The version of the wire: ``MAJOR.MINOR``."""
@@ -32,14 +47,9 @@ _encode: Final = Encoder().encode
 
 
 @final
-class _Frame(Struct, gc=False):
-    """The members of a frame in the order of the wire; what is UNSET is left out."""
+class _Tail(Struct, gc=False):
+    """The members behind the place, in the order of the wire; what is UNSET is left out."""
 
-    type: str
-    v: str
-    id: str
-    seq: int | UnsetType
-    after_seq: int | UnsetType
     run_seq: int | UnsetType
     time: str
     thread_id: str | UnsetType
@@ -50,6 +60,20 @@ class _Frame(Struct, gc=False):
     causation_id: str | UnsetType
     metadata: object
     data: object
+
+
+@final
+class Halves(Struct, frozen=True, gc=False):
+    """A frame without its place: ``head``, the place in decimal digits and ``tail`` are the frame."""
+
+    head: str
+    """Up to the place; it names it ``seq``, or ``after_seq`` where the event is a delta."""
+    tail: str
+    """What stands behind it."""
+    size: int
+    """Bytes of both in UTF-8."""
+    durable: bool
+    """Whether the event gets a place of its own."""
 
 
 @final
@@ -103,6 +127,85 @@ def _edited(event: Event, error: Exception) -> InvalidEventError:
     return InvalidEventError("$", problem, event.type)
 
 
+def halves(event: Event, /, *, id: str, run_seq: int | None, time: str) -> Halves:  # noqa: A002  # as on the wire
+    """
+    Encode *event* but for its place.
+
+    Args:
+        event: One of the library's events.
+        id: A new UUID of version 7.
+        run_seq: The place within the run, from 1; None for a delta and outside of a run.
+        time: What :func:`format_time` returns.
+
+    Raises:
+        InvalidEventError: The event belongs to a run and names none, or its constructor did not make it.
+    """
+    try:
+        durable = event.durable
+        run_id, thread_id = event.run_id, event.thread_id
+        quoted = _encode(id)
+        encoded = _encode(
+            _Tail(
+                UNSET if run_seq is None else run_seq,
+                time,
+                thread_id,
+                run_id,
+                getattr(event, "parent_run_id", UNSET),
+                event.final or UNSET,
+                getattr(event, "synthetic", UNSET),
+                event.causation_id,
+                event.metadata,
+                data_of(event),
+            )
+        )
+    except Exception as error:  # noqa: BLE001  # as in encode_data()
+        raise _edited(event, error) from None
+    if (run_id is UNSET or thread_id is UNSET) and event.scope == "run":
+        raise InvalidEventError("$.run_id", "belongs to a run: send it inside manager.run()", event.type)
+    start = f'{{"type":"{event.type}","v":"{WIRE_VERSION}","id":'
+    place = ',"seq":' if durable else ',"after_seq":'
+    # A comma takes the place of the bracket. What an event is called, and the rest of the start, is ASCII.
+    size = len(start) + len(quoted) + len(place) + len(encoded)
+    return Halves(start + quoted.decode("utf-8") + place, "," + encoded[1:].decode("utf-8"), size, durable)
+
+
+def placed(
+    parts: Halves,
+    /,
+    event: Event,
+    *,
+    owner: Identity,
+    id: str,  # noqa: A002  # the member's name on the wire
+    epoch: str,
+    seq: int,
+    prev: str,
+    run_seq: int | None,
+    time: str,
+    event_bytes: int = EVENT_BYTES,
+) -> Envelope:
+    """
+    Give the place to *parts*, which :func:`halves` made of the same event, id, run_seq and time.
+
+    Raises:
+        InvalidEventError: The frame is too large.
+    """
+    digits = str(seq)
+    size = parts.size + len(digits)
+    if size > event_bytes:
+        raise too_large(event.type, size, event_bytes)
+    text = parts.head + digits + parts.tail
+    return Envelope(owner, event, id, epoch, seq, prev, parts.durable, run_seq, time, text, size)
+
+
+def too_large(event_type: str, size: int, event_bytes: int, /) -> InvalidEventError:
+    """Return the error for a frame of *size* bytes where *event_bytes* are allowed; engines that check raise it too."""
+    problem = (
+        f"the frame is {size:,} bytes long, at most {event_bytes:,} are allowed: cut the payload and set "
+        "truncated=True, hand it over by result_ref, or raise Settings.event_bytes"
+    )
+    return InvalidEventError("$", problem, event_type)
+
+
 def seal(
     event: Event,
     /,
@@ -134,35 +237,15 @@ def seal(
         InvalidEventError: The frame is too large, the event belongs to a run
             and names none, or its constructor did not make it.
     """
-    try:
-        durable = event.durable
-        run_id, thread_id = event.run_id, event.thread_id
-        frame = _Frame(
-            event.type,
-            WIRE_VERSION,
-            id,
-            seq if durable else UNSET,
-            UNSET if durable else seq,
-            UNSET if run_seq is None else run_seq,
-            time,
-            thread_id,
-            run_id,
-            getattr(event, "parent_run_id", UNSET),
-            event.final or UNSET,
-            getattr(event, "synthetic", UNSET),
-            event.causation_id,
-            event.metadata,
-            data_of(event),
-        )
-        encoded = _encode(frame)
-    except Exception as error:  # noqa: BLE001  # as in encode_data()
-        raise _edited(event, error) from None
-    if (run_id is UNSET or thread_id is UNSET) and event.scope == "run":
-        raise InvalidEventError("$.run_id", "belongs to a run: send it inside manager.run()", event.type)
-    if len(encoded) > event_bytes:
-        problem = (
-            f"the frame is {len(encoded):,} bytes long, at most {event_bytes:,} are allowed: cut the payload and set "
-            "truncated=True, hand it over by result_ref, or raise Settings.event_bytes"
-        )
-        raise InvalidEventError("$", problem, event.type)
-    return Envelope(owner, event, id, epoch, seq, prev, durable, run_seq, time, encoded.decode("utf-8"), len(encoded))
+    return placed(
+        halves(event, id=id, run_seq=run_seq, time=time),
+        event,
+        owner=owner,
+        id=id,
+        epoch=epoch,
+        seq=seq,
+        prev=prev,
+        run_seq=run_seq,
+        time=time,
+        event_bytes=event_bytes,
+    )
