@@ -94,6 +94,24 @@ class _Relay:
         """
         asyncio.get_running_loop().call_soon(self.listener.arrived, envelope)
 
+    def revoked(self) -> None:
+        """
+        Announce in the next turn.
+        """
+        asyncio.get_running_loop().call_soon(self.listener.revoked)
+
+    def replaced(self, connection_id: str, /) -> None:
+        """
+        Announce in the next turn.
+        """
+        asyncio.get_running_loop().call_soon(self.listener.replaced, connection_id)
+
+    def interrupted(self) -> None:
+        """
+        Announce in the next turn.
+        """
+        asyncio.get_running_loop().call_soon(self.listener.interrupted)
+
 
 class TwoSteps(Around):
     """

@@ -8,7 +8,7 @@ shipped ones. The rules are those of ``ws_isolation.backplanes.base``.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from itertools import pairwise
 from typing import Final, TypeAlias, final
 
@@ -18,14 +18,12 @@ from ..events import AgentMessageDelta, Custom, Envelope
 from ..ids import new_uuid7
 from ..keys import Identity
 from ..stream import NIL_ID, Cursor, Draft, Page
+from .capabilities import ALIKE, Rule, marked, require, rules_of
 
 __all__ = ("check_backplane",)
 
 MakeBackplane: TypeAlias = Callable[[], Backplane]
 """Returns a backplane: ``MemoryBackplane``, or one of your own with default bounds."""
-
-_Rule: TypeAlias = Callable[[Backplane, Identity], Awaitable[None]]
-"""One rule; its docstring says it."""
 
 _EVENTS: Final = 4
 _CROWD: Final = 20
@@ -45,8 +43,6 @@ class _Ear:
 
     def __init__(self) -> None:
         self.heard: list[Envelope] = []
-        self.revocations = 0
-        self.gone: list[str] = []
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, _Ear)  # equal to every other one: a release must go by object
@@ -59,15 +55,13 @@ class _Ear:
         self.heard.append(envelope)
 
     def revoked(self) -> None:
-        """Count."""
-        self.revocations += 1
+        """Do nothing: other rules are about that."""
 
     def replaced(self, connection_id: str, /) -> None:
-        """Keep it."""
-        self.gone.append(connection_id)
+        """Do nothing: other rules are about that."""
 
     def interrupted(self) -> None:
-        """Take note of nothing: whether an announcement is missing is seen otherwise."""
+        """Do nothing: whether an announcement is missing is seen otherwise."""
 
     async def hears(self, envelope: Envelope) -> bool:
         """Wait a while for *envelope*."""
@@ -83,8 +77,9 @@ async def check_backplane(make: MakeBackplane, /) -> None:
     Prove that the backplanes that *make* returns keep the Protocol's contract.
 
     Args:
-        make: Called once for each rule. Each rule uses identities that no other call used, so the engine behind it
-            may be shared and need not be empty. Its bounds must hold 20 events, and not more than 600.
+        make: Called once, and once for each rule. Each rule uses identities that no other call used, so the engine
+            behind it may be shared and need not be empty. Its bounds must hold 20 events, and not more than 600. What
+            it has of ``Revocation`` and ``Presence`` is proved as well; it must be able to hold 20 revocations.
 
     Raises:
         AssertionError: Names the first rule that does not hold.
@@ -92,7 +87,7 @@ async def check_backplane(make: MakeBackplane, /) -> None:
     Run it in an event loop: ``await check_backplane(MemoryBackplane)``. It
     waits up to 5 seconds for an announcement that does not come.
     """
-    for rule in _RULES:
+    for rule in (*_RULES, *rules_of(make())):
         try:
             await rule(make(), Identity(None, f"check-{new_uuid7()}"))
         except AssertionError as error:
@@ -101,13 +96,8 @@ async def check_backplane(make: MakeBackplane, /) -> None:
             raise _broken(rule, f"({type(error).__qualname__}: {error})") from error
 
 
-def _broken(rule: _Rule, what: str) -> AssertionError:
+def _broken(rule: Rule, what: str) -> AssertionError:
     return AssertionError(f"check_backplane: {rule.__doc__} {what}")
-
-
-def _require(holds: object, what: str) -> None:
-    if not holds:
-        raise AssertionError(what)
 
 
 def _draft(owner: Identity, value: int = 1, *, event_bytes: int = 65_536) -> Draft:
@@ -134,20 +124,20 @@ async def _publish(plane: Backplane, whose: Identity, count: int = _EVENTS) -> l
 
 def _must_be_chained(envelopes: list[Envelope] | tuple[Envelope, ...]) -> None:
     for before, after in pairwise(envelopes):
-        _require(after.epoch == before.epoch, "(the epoch changed)")
-        _require(after.seq == before.seq + 1, "(seq has holes or repeats)")
-        _require(after.prev == before.id, "(prev is not the id of the event before)")
+        require(after.epoch == before.epoch, "(the epoch changed)")
+        require(after.seq == before.seq + 1, "(seq has holes or repeats)")
+        require(after.prev == before.id, "(prev is not the id of the event before)")
 
 
 async def _gives_places(plane: Backplane, whose: Identity) -> None:
     """publish() gives each durable event the next place, and the id of the one before it as prev."""
     top = (await plane.read(whose, None)).top
-    _require((top.seq, top.id) == (0, NIL_ID), "(a new stream does not begin at 0)")
+    require((top.seq, top.id) == (0, NIL_ID), "(a new stream does not begin at 0)")
     drafts = [_draft(whose, number) for number in range(_EVENTS)]
     envelopes = [await plane.publish(whose, draft) for draft in drafts]
-    _require(_ids(envelopes) == [draft.id for draft in drafts], "(the ids are not the drafts')")
+    require(_ids(envelopes) == [draft.id for draft in drafts], "(the ids are not the drafts')")
     first = envelopes[0]
-    _require((first.epoch, first.seq, first.prev) == (top.epoch, 1, NIL_ID), "(the first is not at 1 behind nothing)")
+    require((first.epoch, first.seq, first.prev) == (top.epoch, 1, NIL_ID), "(the first is not at 1 behind nothing)")
     _must_be_chained(envelopes)
 
 
@@ -160,8 +150,8 @@ async def _orders_concurrent_publishes(plane: Backplane, whose: Identity) -> Non
     made.sort(key=lambda envelope: envelope.seq)
     _must_be_chained(made)
     for ear in ears:
-        _require(await ear.hears(made[-1]), "(a listener did not hear the last one)")
-        _require(_ids(ear.heard) == _ids(made), "(a listener heard another order, or something twice, or not all)")
+        require(await ear.hears(made[-1]), "(a listener did not hear the last one)")
+        require(_ids(ear.heard) == _ids(made), "(a listener heard another order, or something twice, or not all)")
 
 
 async def _keeps_no_deltas(plane: Backplane, whose: Identity) -> None:
@@ -170,13 +160,13 @@ async def _keeps_no_deltas(plane: Backplane, whose: Identity) -> None:
     await plane.subscribe(whose, ear)
     (first,) = await _publish(plane, whose, 1)
     piece = await plane.publish(whose, _piece(whose))
-    _require(not piece.durable and piece.seq == first.seq, "(it is not stamped with the last place)")
+    require(not piece.durable and piece.seq == first.seq, "(it is not stamped with the last place)")
     (second,) = await _publish(plane, whose, 1)
     _must_be_chained([first, second])
-    _require(await ear.hears(second), "(an announcement is missing)")
-    _require(_ids(ear.heard) == _ids([first, piece, second]), "(it was not announced in its turn)")
+    require(await ear.hears(second), "(an announcement is missing)")
+    require(_ids(ear.heard) == _ids([first, piece, second]), "(it was not announced in its turn)")
     page = await plane.read(whose, "window")
-    _require(_ids(page.entries) == _ids([first, second]), "(it was kept)")
+    require(_ids(page.entries) == _ids([first, second]), "(it was kept)")
 
 
 async def _stores_nothing_that_is_too_big(plane: Backplane, whose: Identity) -> None:
@@ -192,11 +182,11 @@ async def _stores_nothing_that_is_too_big(plane: Backplane, whose: Identity) -> 
         msg = "(it was accepted)"
         raise AssertionError(msg)
     page = await plane.read(whose, "window")
-    _require(page.top == _at(first) and _ids(page.entries) == [first.id], "(it left a trace)")
+    require(page.top == _at(first) and _ids(page.entries) == [first.id], "(it left a trace)")
     (second,) = await _publish(plane, whose, 1)
     _must_be_chained([first, second])
-    _require(await ear.hears(second), "(an announcement is missing)")
-    _require(_ids(ear.heard) == _ids([first, second]), "(it was announced)")
+    require(await ear.hears(second), "(an announcement is missing)")
+    require(_ids(ear.heard) == _ids([first, second]), "(it was announced)")
 
 
 async def _misses_nothing(plane: Backplane, whose: Identity) -> None:
@@ -205,8 +195,8 @@ async def _misses_nothing(plane: Backplane, whose: Identity) -> None:
     ear = _Ear()
     await plane.subscribe(whose, ear)
     made = await _publish(plane, whose)
-    _require(await ear.hears(made[-1]), "(the last one was not announced)")
-    _require(_ids(ear.heard) == _ids(made), "(something is missing, twice, or older)")
+    require(await ear.hears(made[-1]), "(the last one was not announced)")
+    require(_ids(ear.heard) == _ids(made), "(something is missing, twice, or older)")
 
 
 async def _releases_by_object(plane: Backplane, whose: Identity) -> None:
@@ -218,8 +208,8 @@ async def _releases_by_object(plane: Backplane, whose: Identity) -> None:
     plane.release(whose, goes)
     plane.release(whose, goes)
     made = await _publish(plane, whose, 1)
-    _require(await stays.hears(made[0]), "(another one was taken off)")
-    _require(not goes.heard, "(it still hears)")
+    require(await stays.hears(made[0]), "(another one was taken off)")
+    require(not goes.heard, "(it still hears)")
 
 
 async def _reads_behind_a_cursor(plane: Backplane, whose: Identity) -> None:
@@ -235,9 +225,9 @@ async def _reads_behind_a_cursor(plane: Backplane, whose: Identity) -> None:
         ("the top", await plane.read(whose, top), []),
     ]
     for name, page, expected in pages:
-        _require(page.top == top, f"(the top is another, from {name})")
-        _require(_ids(page.entries) == _ids(expected), f"(other entries from {name})")
-        _require([_at(entry) for entry in page.entries] == [_at(entry) for entry in expected], "(entries were moved)")
+        require(page.top == top, f"(the top is another, from {name})")
+        require(_ids(page.entries) == _ids(expected), f"(other entries from {name})")
+        require([_at(entry) for entry in page.entries] == [_at(entry) for entry in expected], "(entries were moved)")
 
 
 async def _takes_any_cursor(plane: Backplane, whose: Identity) -> None:
@@ -251,15 +241,15 @@ async def _takes_any_cursor(plane: Backplane, whose: Identity) -> None:
         Cursor("*", 2**53 - 1, NIL_ID),
     ):
         page = await plane.read(whose, cursor)
-        _require(page.top == top, f"(the top is another, from {cursor})")
+        require(page.top == top, f"(the top is another, from {cursor})")
         _must_be_chained(page.entries)
 
 
 async def _keeps_identities_apart(plane: Backplane, whose: Identity) -> None:
     """Two identities never share places, announcements or history, whatever their ids look like."""
     mark = whose.user_id
-    for one, two in _ALIKE:
-        a, b = _marked(one, mark), _marked(two, mark)
+    for one, two in ALIKE:
+        a, b = marked(one, mark), marked(two, mark)
         which = f"of {one} and {two}"
         ear = _Ear()
         before = (await plane.read(a, None)).top
@@ -267,19 +257,13 @@ async def _keeps_identities_apart(plane: Backplane, whose: Identity) -> None:
         first = await plane.publish(a, _draft(a))
         other = await plane.publish(b, _draft(b))
         last = await plane.publish(a, _draft(a))
-        _require((first.seq, last.seq, last.prev) == (before.seq + 1, before.seq + 2, first.id), f"(places {which})")
-        _require(await ear.hears(last) and other.id not in _ids(ear.heard), f"(announcements {which})")
-        _require(other.id not in _ids((await plane.read(a, "window")).entries), f"(history {which})")
+        require((first.seq, last.seq, last.prev) == (before.seq + 1, before.seq + 2, first.id), f"(places {which})")
+        require(await ear.hears(last) and other.id not in _ids(ear.heard), f"(announcements {which})")
+        require(other.id not in _ids((await plane.read(a, "window")).entries), f"(history {which})")
         plane.release(b, ear)
         again = await plane.publish(a, _draft(a))
-        _require(await ear.hears(again), f"(a release {which})")
+        require(await ear.hears(again), f"(a release {which})")
         plane.release(a, ear)
-
-
-def _marked(ids: tuple[str | None, str], mark: str) -> Identity:
-    """Return an identity that no other check of this engine has used, with the separators where they are."""
-    tenant, user = ids
-    return Identity(tenant, f"{user}{mark}")
 
 
 async def _bounds_its_window(plane: Backplane, whose: Identity) -> None:
@@ -287,9 +271,9 @@ async def _bounds_its_window(plane: Backplane, whose: Identity) -> None:
     made = await _publish(plane, whose, _MOST_KEPT)
     page = await plane.read(whose, "window")
     kept = len(page.entries)
-    _require(kept < _MOST_KEPT, f"({kept} events are kept)")
-    _require(_ids(page.entries) == _ids(made[_MOST_KEPT - kept :]), "(not the last ones)")
-    _require(page.top == _at(made[-1]), "(the top is another)")
+    require(kept < _MOST_KEPT, f"({kept} events are kept)")
+    require(_ids(page.entries) == _ids(made[_MOST_KEPT - kept :]), "(not the last ones)")
+    require(page.top == _at(made[-1]), "(the top is another)")
 
 
 async def _keeps_the_owner(plane: Backplane, whose: Identity) -> None:
@@ -298,27 +282,14 @@ async def _keeps_the_owner(plane: Backplane, whose: Identity) -> None:
     ear = _Ear()
     await plane.subscribe(whose, ear)
     made = await plane.publish(whose, _draft(owner))
-    _require(await ear.hears(made), "(it was not announced)")
+    require(await ear.hears(made), "(it was not announced)")
     page = await plane.read(whose, "window")
     for envelope in (made, *ear.heard, *page.entries):
-        _require(envelope.owner == owner, "(it was relabelled)")
-    _require(len(page.entries) == 1, "(it was not kept)")
+        require(envelope.owner == owner, "(it was relabelled)")
+    require(len(page.entries) == 1, "(it was not kept)")
 
 
-_ALIKE: Final[tuple[tuple[tuple[str | None, str], tuple[str | None, str]], ...]] = (
-    (("a", "b"), (None, "a:b")),
-    (("a:b", "c"), ("a", "b:c")),
-    (("a.b", "c"), ("a", "b.c")),
-    (("a|b", "c"), ("a", "b|c")),
-    (("a", "b"), ("c", "b")),
-    ((None, "a"), ("None", "a")),
-    ((None, "a"), (None, "A")),
-    ((None, "*"), (None, "a")),
-    ((None, "{x}"), (None, "x")),
-)
-"""Pairs of identities (tenant, user) that a key joined from ids, a pattern, or one without the tenant takes for one."""
-
-_RULES: Final[tuple[_Rule, ...]] = (
+_RULES: Final[tuple[Rule, ...]] = (
     _gives_places,
     _misses_nothing,
     _orders_concurrent_publishes,
