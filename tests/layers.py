@@ -36,6 +36,7 @@ LAYERS: Final[tuple[tuple[str, ...], ...]] = (
         "events.envelope",
         "events.joining",
         "events",
+        "events.reading",
     ),
     # 3: what is legal, what is kept
     (
@@ -87,8 +88,29 @@ LAYERS: Final[tuple[tuple[str, ...], ...]] = (
         "refusing",
         "serving",
     ),
-    # 7: frameworks, and other people's tests
-    ("adapters.*", "testing.*"),
+    # 7: frameworks, engines, and other people's tests
+    (
+        *(
+            f"backplanes.redis.{module}"
+            for module in (
+                "backoff",
+                "address",
+                "names",
+                "letters",
+                "scripts",
+                "pending",
+                "topics",
+                "line",
+                "jobs",
+                "opening",
+                "link",
+                "backplane",
+            )
+        ),
+        "backplanes.redis",
+        "adapters.*",
+        "testing.*",
+    ),
     # 8: what is built on the hooks, and programs
     ("observe.*", "demo.*", "cli"),
 )

@@ -357,8 +357,8 @@ class Runtime:
         envelope = await self.backplane.publish(identity, draft)
         live.lifecycle.apply(event)
         live.touched = now
-        if live.last is not envelope and live.chain is not None:
-            live.arrived(envelope)  # an engine that announces it later: then it is a repetition
+        if live.last is not envelope and envelope.durable and live.chain is not None:
+            live.arrived(envelope)  # an engine that announces it later: then it is a repetition; a piece would be two
         if self.observer is not None:
             self.observer.event_published(event.type, durable=event.durable)
         queued, refused = live.counts if live.last is envelope else (0, 0)
