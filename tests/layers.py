@@ -95,6 +95,7 @@ LAYERS: Final[tuple[tuple[str, ...], ...]] = (
             for module in (
                 "backoff",
                 "address",
+                "health",
                 "names",
                 "letters",
                 "scripts",
@@ -104,6 +105,8 @@ LAYERS: Final[tuple[tuple[str, ...], ...]] = (
                 "jobs",
                 "opening",
                 "link",
+                "record_scripts",
+                "records",
                 "backplane",
             )
         ),

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, final
 
 from . import closing
 from .access import Access
-from .backplanes.base import Lease, Presence, Revocation
+from .backplanes.base import Closing, Lease, Presence, Revocation
 from .backplanes.memory import MemoryBackplane
 from .chain import Chain
 from .clockwork import Clockwork
@@ -212,6 +212,9 @@ class Runtime:
         await self._within(self.settings.close_seconds, self._readings)
         for live in self.streams.all():
             self.backplane.release(live.identity, live)
+        given: object = self._given
+        if isinstance(given, Closing):
+            await given.close()
         self._clockwork.stop()
         self._clear()
         self._stopped = True

@@ -99,7 +99,8 @@ async def nodes(
     Run *count* nodes.
     """
     bounds = settings or Settings(drain_seconds=2.0, close_seconds=1.0)
-    planes = [RedisBackplane(url, bounds, **{"keys": (KEY,), **options}) for _ in range(count)]
+    options.setdefault("keys", (KEY,))
+    planes = [RedisBackplane(url, bounds, **options) for _ in range(count)]
     made = tuple(Node(ManagerFactory(bounds, backplane=plane), plane) for plane in planes)
     try:
         yield made

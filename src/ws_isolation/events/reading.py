@@ -8,7 +8,7 @@ allow are refused. Rule 2: what is refused is never shown: it may be anybody's.
 
 from __future__ import annotations
 
-from typing import Any, Final, final
+from typing import Any, Final, cast, final
 
 from msgspec import UNSET, MsgspecError, Struct, UnsetType
 from msgspec.json import Decoder
@@ -115,11 +115,11 @@ def _problem(data: object) -> Value:
 def _usages(data: object) -> tuple[Value, ...]:
     if type(data) is not list:
         raise InvalidEventError("$.data.usage", "must be an array")
-    return tuple(_value(Usage, one) for one in data)
+    return tuple(_value(Usage, one) for one in cast("list[object]", data))
 
 
 def _ids(data: object) -> tuple[object, ...]:
-    return tuple(data) if type(data) is list else (data,)
+    return tuple(cast("list[object]", data)) if type(data) is list else (data,)
 
 
 _NESTED: Final = (("error", _problem), ("usage", _usages), ("pending_tool_call_ids", _ids))

@@ -16,6 +16,8 @@ import ssl as tls
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final, cast, final
 
+from typing_extensions import override
+
 from ...errors import SettingsError
 from ...events.envelope import Envelope, too_large
 from ...ids import new_epoch
@@ -23,10 +25,12 @@ from ...oplog import report
 from ...settings import Settings
 from ...stream import Cursor, Page
 from .address import Address
+from .health import Health
 from .jobs import Ask, MalformedError
 from .letters import Letters, RefusedError, Signal
 from .link import Bounds, Link
 from .names import Names
+from .records import SCRIPTS, Records
 from .scripts import publish_script, read_script
 from .topics import Topics
 
@@ -42,7 +46,7 @@ _MOST_EPOCH: Final = 64
 
 
 @final
-class RedisBackplane:
+class RedisBackplane(Records):
     """
     The streams of all processes that are given the same engine, application name and keys.
 
@@ -85,7 +89,8 @@ class RedisBackplane:
         self._bounds = Bounds(answer_seconds, send_seconds)
         self._letters = Letters(new_epoch(), tuple(keys), bounds.event_bytes)
         self._names = Names(app, address.database)
-        self._publish = publish_script(bounds, "PUBLISH")
+        self._say = "PUBLISH"
+        self._publish = publish_script(bounds, self._say)
         self._read = read_script(bounds)
         self._topics = Topics()
         self._link: Link | None = None
@@ -176,6 +181,22 @@ class RedisBackplane:
             self._link = None
             await link.close()
 
+    def health(self) -> Health:
+        """Return how the engine is doing, for a readiness probe and for metrics; asks nobody."""
+        link = self._link
+        if link is None:
+            return Health(is_up=False, refused=self._refused)
+        checked = link.checked
+        return Health(
+            is_up=link.is_up,
+            problem=link.problem,
+            server="" if checked is None else checked.server,
+            notes=() if checked is None else checked.notes,
+            waiting=link.waiting,
+            connections=link.connections,
+            refused=self._refused,
+        )
+
     def announced(self, channel: bytes, letter: bytes, /) -> None:
         """Take what the engine announces."""
         if letter.startswith(self._letters.own):
@@ -184,13 +205,11 @@ class RedisBackplane:
         if topic is None or not topic.is_heard:
             return
         said = self._believed(topic.identity, letter)
-        for listener in topic.listeners:
-            if isinstance(said, Envelope):
+        if isinstance(said, Envelope):
+            for listener in topic.listeners:
                 listener.arrived(said)
-            elif said is not None and said.kind == "revoked":
-                listener.revoked()
-            elif said is not None and said.kind == "replaced":
-                listener.replaced(said.connection_id)
+        elif said is not None:
+            self._signal(topic.identity, said)
 
     def _believed(self, identity: Identity, letter: object) -> Envelope | Signal | None:
         try:
@@ -200,6 +219,7 @@ class RedisBackplane:
             report(logging.ERROR, "security: refused what stood on the bus", problem=str(error), count=self._refused)
             return None
 
+    @override
     def _connected(self) -> Link:
         loop = asyncio.get_running_loop()
         if self._link is None or self._loop is not loop:
@@ -207,7 +227,7 @@ class RedisBackplane:
             if self._loop is not loop:
                 self._topics = Topics()
             self._loop = loop
-            scripts = (self._publish, self._read)
+            scripts = (self._publish, self._read, *SCRIPTS)
             self._link = Link(
                 self._address, self._bounds, scripts=scripts, topics=self._topics, pulse=pulse, owner=self
             )

@@ -31,7 +31,10 @@ _ENDS: Final = frozenset(
 )
 """Errors that are the connection's and not the command's: it was restarted, demoted, or never let in."""
 
-pack: Final = cast("Callable[[tuple[bytes | str | int, ...]], bytes]", hiredis.pack_command)
+pack: Final = cast(
+    "Callable[[tuple[bytes | str | int, ...]], bytes]",
+    hiredis.pack_command,  # pyright: ignore[reportUnknownMemberType]  # its stub says nothing of the result
+)
 """Return a command as the engine takes it."""
 
 

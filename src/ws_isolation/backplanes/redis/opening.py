@@ -112,7 +112,7 @@ async def _policy(ask: _Asks) -> list[str]:
         reply = await ask("CONFIG", "GET", "maxmemory-policy")
     except EngineUnavailableError:
         return ["the engine does not say its maxmemory-policy: see that it is noeviction"]
-    policy = reply.get(b"maxmemory-policy") if isinstance(reply, dict) else None
+    policy = cast("dict[bytes, object]", reply).get(b"maxmemory-policy") if type(reply) is dict else None
     if policy not in (b"noeviction", None):
         msg = "the engine's maxmemory-policy throws data away when memory is short: set it to noeviction"
         raise SettingsError(msg)
@@ -122,7 +122,7 @@ async def _policy(ask: _Asks) -> list[str]:
 async def _clock(ask: _Asks, unix: float) -> list[str]:
     """Say so where the engine's clock is another than ours: revocations end by it."""
     match await ask("TIME"):
-        case [bytes() as seconds, _] if seconds.isdigit():
+        case [bytes() as seconds, bytes()] if seconds.isdigit():
             skew = abs(int(seconds) - unix)
             if skew > _MOST_SKEW_SECONDS:
                 return [f"the engine's clock differs from this machine's by {skew:.0f} s: set them by NTP"]
