@@ -43,10 +43,10 @@ class Places:
         settings: The limit, and how long a lease holds.
         clock: Where time comes from.
         end: Ends the session of a lease that was taken for a newer one, if it is here.
-        look: Has ``due()`` called at that time at the latest.
+        look: Has ``due()`` of this object called at that time at the latest.
     """
 
-    __slots__ = ("__weakref__", "_clock", "_due", "_end", "_engine", "_held", "_look", "_settings")
+    __slots__ = ("__weakref__", "_clock", "_coming", "_due", "_end", "_engine", "_held", "_look", "_settings")
 
     def __init__(
         self,
@@ -54,7 +54,7 @@ class Places:
         settings: Settings,
         clock: Clock,
         end: Callable[[Lease], None],
-        look: Callable[[float], None],
+        look: Callable[[float, Places], None],
     ) -> None:
         self._engine = engine
         self._settings = settings
@@ -63,6 +63,8 @@ class Places:
         self._look = look
         self._held: dict[str, Lease] = {}
         """By connection id, those that are still to be put on their streams included."""
+        self._coming: dict[str, Lease] = {}
+        """Those that the engine has not answered yet: a renewal would let them in unasked."""
         self._due = _NEVER
 
     def __len__(self) -> int:
@@ -80,11 +82,11 @@ class Places:
         Raises:
             EngineUnavailableError: The engine failed. No place is held.
 
-        Cancelled, no place is held.
+        Cancelled, no place is held. One that was taken for a newer session meanwhile is found out by ``holds()``.
         """
         settings = self._settings
         lease = Lease(identity, connection_id, self._clock.unix())
-        self._held[connection_id] = lease
+        self._coming[connection_id] = lease
         try:
             gone = await answered(
                 self._engine.enter(
@@ -98,11 +100,14 @@ class Places:
                 settings.auth_seconds,
             )
         except BaseException:
-            self.give_back(connection_id)
+            self._coming.pop(connection_id, None)
+            self._engine.leave(lease)
             raise
+        was_lost = self._coming.pop(connection_id, None) is None
         if gone is None:
-            del self._held[connection_id]
             return False
+        if not was_lost:
+            self._held[connection_id] = lease
         for other in gone:
             self.lose(identity, other)
         self._look_in_time()
@@ -120,6 +125,9 @@ class Places:
         if lease is not None and lease.identity == identity:
             del self._held[connection_id]
             self._end(lease)
+        coming = self._coming.get(connection_id)
+        if coming is not None and coming.identity == identity:
+            del self._coming[connection_id]
 
     async def present(self, identity: Identity, /) -> tuple[Lease, ...]:
         """
@@ -130,10 +138,8 @@ class Places:
         """
         return await answered(self._engine.present(identity), "present()", _UNSAID, self._settings.auth_seconds)
 
-    def due(self, now: float, /) -> bool:
-        """Tell whether it is time to renew, and have the next look made."""
-        if now < self._due:
-            return False
+    def due(self) -> bool:
+        """Have the next look made, and tell whether there is anything to renew."""
         self._due = _NEVER
         self._look_in_time()
         return bool(self._held)
@@ -163,4 +169,4 @@ class Places:
         if self._held and self._due == _NEVER:
             # Three times within a lease, so that one that fails ends none; spread, so that nodes do not ask together.
             self._due = self._clock.monotonic() + self._settings.lease_seconds / 3 * uniform(0.75, 1.0)  # noqa: S311
-            self._look(self._due)
+            self._look(self._due, self)

@@ -16,10 +16,10 @@ from collections.abc import Callable, Coroutine, Iterable
 from contextlib import suppress
 from datetime import UTC, datetime
 from random import uniform
-from typing import TYPE_CHECKING, Any, TypeVar, final
+from typing import TYPE_CHECKING, Any, Final, TypeVar, final
 
 from . import closing
-from .access import Access
+from .access import Access, answered
 from .backplanes.base import Closing, Lease, Presence, Revocation
 from .backplanes.memory import MemoryBackplane
 from .chain import Chain
@@ -53,6 +53,8 @@ if TYPE_CHECKING:
 __all__ = ("Runtime",)
 
 _T = TypeVar("_T")
+
+_NOT_JOINED: Final = "the session was not opened; try again"
 
 
 @final
@@ -139,7 +141,7 @@ class Runtime:
         self.places: Places | None = None
         counts: object = given
         if isinstance(counts, Presence):
-            self.places = Places(counts, self.settings, self.clock, self._end_replaced, self._look_at_places)
+            self.places = Places(counts, self.settings, self.clock, self._end_replaced, self._clockwork.schedule)
 
     @property
     def grace_seconds(self) -> float:
@@ -412,14 +414,21 @@ class Runtime:
         Follow the identity's stream, and return where it stands and what a client that begins at *start* gets.
 
         Whoever calls has taken a seat before: nothing that is published meanwhile is missed. What the engine says
-        of a revocation is asked after this node has begun to listen, and known to ``access.bars_here()`` then.
+        of a revocation is asked last, after this node has begun to listen, and known to ``access.bars_here()`` then.
+
+        Raises:
+            EngineUnavailableError: The engine failed, or took longer than ``Settings.auth_seconds``.
         """
+        seconds = self.settings.auth_seconds
         async with live.joining:
-            chain = live.chain or await self._follow(live)
-        await self.access.bars(live.identity)
+            chain = live.chain
+            if chain is None:
+                chain = await answered(self._follow(live), "subscribe()", _NOT_JOINED, seconds)
         if start is None:
+            await self.access.bars(live.identity)
             return chain.cursor, None
-        page = await self.backplane.read(live.identity, start)
+        page = await answered(self.backplane.read(live.identity, start), "read()", _NOT_JOINED, seconds)
+        await self.access.bars(live.identity)
         if page.top.epoch != chain.cursor.epoch or page.top.seq < chain.cursor.seq:
             live.read_again()  # the engine fell back to older data: the others must hear of it as well
             return chain.cursor, self._noted(Gap("divergence", chain.cursor))
@@ -539,12 +548,8 @@ class Runtime:
             item.due(now)
         elif isinstance(item, LiveStream):
             self._look_at_stream(item, now)
-        elif item.due(now):
+        elif item.due():
             self._in_background(item.renew(), "ws-leases")
-
-    def _look_at_places(self, when: float) -> None:
-        if self.places is not None:
-            self._clockwork.schedule(when, self.places)
 
     def _look_at_stream(self, live: LiveStream, now: float) -> None:
         if now < live.due:

@@ -97,7 +97,10 @@ class Settings:
     proxy_idle_seconds: float = 60.0
     """Seconds after which a proxy in front drops an idle connection (nginx: 60). Must exceed the heartbeat."""
     auth_seconds: float = 10.0
-    """Seconds that ``authenticate`` may take, 0.1 to 600; and those before it, to the end of a ``ws.auth`` frame."""
+    """
+    Seconds that ``authenticate`` may take, 0.1 to 600; those before it, to the end of a ``ws.auth`` frame; and those
+    for each answer of the backplane's engine on the way in.
+    """
     write_seconds: float = 10.0
     """Seconds that one write may take before the reader counts as stalled, 0.1 to 600."""
     close_seconds: float = 2.0

@@ -18,6 +18,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.websockets import WebSocket
 
+from tests.backplanes.shared import nodes
 from tests.shell import until_over
 from ws_isolation import Handshake, ManagerFactory, Session, UserExecutionContext, errors
 from ws_isolation.adapters import _asgi, starlette
@@ -342,6 +343,20 @@ async def test_manager_refused(token: str | None, status: int, headers: dict[str
 
     assert (status, headers) == (refused.value.status_code, refused.value.headers)
     assert refused.value.__cause__ is None
+
+
+@pytest.mark.requirement("WS-30")
+async def test_manager_while_the_engine_is_down() -> None:
+    """
+    Where the backplane does not say whether the user is revoked, 503, and no manager.
+    """
+    engine, (node,) = nodes(1)
+    engine.failing = {"bars"}
+    with pytest.raises(HTTPException) as refused:
+        await starlette.manager(node.factory, authenticate)(request_of("alice"))
+
+    assert (503, {"Retry-After": "1"}) == (refused.value.status_code, refused.value.headers)
+    assert "canary" not in str(refused.value.detail)
 
 
 async def test_manager_with_a_defect() -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from tests.logs import TIME, NoReader, put
 from tests.shell import note
-from ws_isolation import ManagerFactory, Session, Settings
+from ws_isolation import ManagerFactory, Session, Settings, errors
 from ws_isolation.backplanes.base import Listener
 from ws_isolation.backplanes.memory import MemoryBackplane
 from ws_isolation.events import Envelope
@@ -230,7 +230,7 @@ async def test_cut_while_joining() -> None:
 async def test_engine_that_raises_while_joining() -> None:
     """An engine that is down lets nobody in and keeps nobody; once it is up, sessions join."""
     node = Node(engine := Engine(fails=True))
-    with pytest.raises(ConnectionError):
+    with pytest.raises(errors.EngineUnavailableError, match=r"subscribe\(\): the session was not opened"):
         await node.connect()
     assert (None, 0) == (engine.listener, node.factory.stats().sessions)
     engine.fails = False

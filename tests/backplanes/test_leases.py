@@ -12,8 +12,10 @@ import pytest
 from tests.backplanes.shared import Node, SharedEngine, nodes
 from tests.backplanes.test_joining import Engine
 from tests.shell import Bench
-from ws_isolation import ManagerFactory, Settings, errors
+from ws_isolation import IsolatedManager, ManagerFactory, Settings, errors
+from ws_isolation.backplanes.base import Lease
 from ws_isolation.keys import Identity, identity_of
+from ws_isolation.leases import Leases
 from ws_isolation.testing import FakeClock, RecordingTransport, make_context
 from ws_isolation.testing.clock import settle
 from ws_isolation.wire import DEFAULT_WIRE
@@ -134,6 +136,47 @@ async def test_replaced_on_its_way_in() -> None:
     await stop(a, b)
 
 
+@pytest.mark.scenario("S20")
+@pytest.mark.requirement("P5")
+async def test_replaced_before_the_engine_has_answered() -> None:
+    """One whose place is taken again while the answer is on its way gets 4009; another user's id is no key."""
+    engine, (a, b) = nodes(settings=attrs.evolve(REPLACE, sessions_per_identity=1))
+    there = await a.visit()  # so that node hears of what is announced
+    await engine.clock.advance(1)
+    slow = engine.slow["enter"] = asyncio.Event()
+    coming = await a.visit()
+    await engine.clock.advance(1)
+    engine.slow.clear()
+    newest = await b.visit()
+    places = a.factory._runtime.places
+    assert places is not None
+    for connection_id in tuple(places._coming):
+        places.lose(Identity(None, "bob"), connection_id)
+    slow.set()
+    await settle()
+
+    assert [4009, 4009, None] == [visit.code for visit in (there, coming, newest)]
+    assert [newest.session.connection_id] == await ids(a)
+    await stop(a, b)
+
+
+@pytest.mark.requirement("P5")
+async def test_a_renewal_lets_nobody_in() -> None:
+    """One that waits for the engine's answer is not renewed: it would take a place that nobody gave it."""
+    engine, (a,) = nodes(1, settings=attrs.evolve(TWO, sessions_per_identity=1))
+    inside = await a.visit()
+    held = engine.hold("enter")
+    coming = await a.visit()
+    await engine.clock.advance(TWO.lease_seconds / 3)
+    assert ([1], [inside.session.connection_id]) == (engine.renewals, await ids(a))
+    held.set()
+    await settle()
+
+    assert 4029 == coming.code
+    assert [inside.session.connection_id] == await ids(a)
+    await stop(a)
+
+
 @pytest.mark.requirement("P5")
 async def test_a_node_that_died() -> None:
     """Its places come back when their leases end, and not before; those of a living node are renewed for good."""
@@ -222,12 +265,16 @@ async def test_cut_on_its_way_in(call: str) -> None:
 @pytest.mark.requirement("P5")
 async def test_no_lease_without_a_session() -> None:
     """A session that cannot be opened gives its place back, and so does one that a drain overtakes."""
+
+    def fails(_manager: IsolatedManager) -> IsolatedManager:
+        raise LookupError
+
     engine, (a,) = nodes(1)
-    a.factory._wrapper = lambda _manager: (_ for _ in ()).throw(LookupError)
+    a.factory._wrapper = fails
     assert 4300 == (await a.visit()).code
     a.factory._wrapper = None
     engine.failing = {"read"}
-    assert 4300 == (await a.visit()).code
+    assert 4302 == (await a.visit()).code
     engine.failing = set()
     held = engine.hold("enter")
     coming = await a.visit()
@@ -297,3 +344,18 @@ async def test_what_an_engine_lacks_is_said() -> None:
     assert 1 == await factory.revoke(make_context())
     await session.leave()
     assert await factory.bars(identity_of(make_context()))
+
+
+def test_who_lost_a_lease_is_remembered_for_a_while() -> None:
+    """A lease that was taken cannot be renewed for as long as it would have held; then nothing is kept of it."""
+    leases = Leases()
+    first, second = (Lease(ALICE, name, 0.0) for name in ("first", "second"))
+    leases.enter(first, most=1, replace=True, now=0.0, seconds=10.0)
+    assert ("first",) == leases.enter(second, most=1, replace=True, now=5.0, seconds=10.0)
+    assert not leases.renew(first, now=14.9, seconds=10.0)
+    assert (second,) == leases.present(14.9)
+    leases.leave("second", 14.9)
+    assert 1 == len(leases)
+    assert () == leases.present(15.0)
+
+    assert 0 == len(leases)

@@ -46,6 +46,21 @@ class Ear:
 
     heard: list[Envelope] = attrs.field(factory=list[Envelope])
 
+    def revoked(self) -> None:
+        """
+        Hear nothing of it.
+        """
+
+    def replaced(self, connection_id: str, /) -> None:
+        """
+        Hear nothing of it.
+        """
+
+    def interrupted(self) -> None:
+        """
+        Hear nothing of it.
+        """
+
     def arrived(self, envelope: Envelope, /) -> None:
         """
         Keep it.

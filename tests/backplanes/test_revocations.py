@@ -12,7 +12,7 @@ import pytest
 
 from tests.backplanes.shared import SharedEngine, nodes
 from tests.openings import MemoryOpening
-from tests.shell import note
+from tests.shell import Bench, note
 from ws_isolation import Settings, closing, errors
 from ws_isolation.keys import Identity
 from ws_isolation.testing import RecordingTransport, make_context
@@ -53,7 +53,7 @@ async def test_an_announcement_that_was_lost() -> None:
         engine.deaf = True
         await a.factory.revoke(ALICE)
         await settle()
-        assert there.code is None
+        assert there.session.is_open
         if look == "tip":
             await engine.clock.advance(Settings().tip_seconds * 1.25)
         else:
@@ -153,7 +153,11 @@ async def test_from_inside() -> None:
     async def revoke() -> None:
         await a.factory.revoke(ALICE)
 
+    held.clear()
     work = again.session.spawn(revoke())
+    await settle()
+    assert not work.done()
+    held.set()
     await settle()
 
     assert (True, True) == (work.cancelled(), await b.factory.bars(ALICE))
@@ -181,7 +185,7 @@ async def test_while_somebody_comes_in(on: str) -> None:
         else:
             engine.slow[call] = slow
         coming = await a.visit(opening=opening)
-        assert coming.code is None
+        assert not coming.task.done()
         await (a if on == "this node" else b).factory.revoke(ALICE)
         slow.set()
         await settle()
@@ -191,6 +195,27 @@ async def test_while_somebody_comes_in(on: str) -> None:
         assert (4010, []) == (coming.code, coming.socket.events), call
         for node in (a, b):
             await node.stop()
+
+
+@pytest.mark.requirement("WS-10", "WS-30")
+async def test_an_older_answer_is_not_a_newer_one() -> None:
+    """Revoked here while the engine's no is on its way, or while its record is being written, bars() says yes."""
+    for written in (True, False):
+        engine, (a,) = nodes(1)
+        slow = engine.slow["bars"] = asyncio.Event()
+        asking = asyncio.create_task(a.factory.bars(ALICE))
+        await settle()
+        held = engine.hold("revoke")
+        revoking = asyncio.create_task(a.factory.revoke(ALICE))
+        await settle()
+        if written:
+            held.set()
+            await revoking
+        slow.set()
+
+        assert (True, True) == (await asking, a.factory.bars_here(make_context()))
+        held.set()
+        await revoking
 
 
 @pytest.mark.requirement("WS-10")
@@ -303,3 +328,17 @@ async def test_notes_are_bounded() -> None:
 
     assert len(a.factory._runtime.access._notes) <= 1_001
     await a.stop()
+
+
+@pytest.mark.requirement("WS-10")
+async def test_no_room_in_one_process() -> None:
+    """Without an engine and without room, sessions end, and the error says that the user may come back."""
+    bench = Bench.new(Settings(revocations=1))
+    served = await bench.serve()
+    await bench.factory.revoke(Identity(None, "bob"))
+    with pytest.raises(errors.InvalidStateError, match="1 revocations already"):
+        await bench.factory.revoke(ALICE)
+    await served.over()
+
+    assert served.ended_with(4010)
+    assert not await bench.factory.bars(ALICE)

@@ -310,6 +310,12 @@ class SharesLeases(Counts):
         bare = msgspec.structs.replace(lease, identity=Identity(None, lease.identity.user_id))
         return await self.inner.enter(bare, most=most, replace=replace, seconds=seconds)
 
+    def leave(self, lease: Lease, /) -> None:
+        """
+        Forget it here.
+        """
+        self.inner.leave(msgspec.structs.replace(lease, identity=Identity(None, lease.identity.user_id)))
+
     async def present(self, identity: Identity, /) -> tuple[Lease, ...]:
         """
         Forget it here as well.

@@ -170,11 +170,8 @@ class MemoryBackplane:
         self, lease: Lease, /, *, most: int | None, replace: bool, seconds: float
     ) -> tuple[str, ...] | None:
         """Do the same as ``Presence.enter()``."""
-        key = lease.identity.key
-        leases = self._leases.get(key) or Leases()
+        leases = self._leases.setdefault(lease.identity.key, Leases())
         gone = leases.enter(lease, most=most, replace=replace, now=self._monotonic(), seconds=seconds)
-        if leases:
-            self._leases[key] = leases
         for connection_id in gone or ():
             for listener in self._listeners(lease.identity):
                 listener.replaced(connection_id)
