@@ -28,6 +28,7 @@ LAYERS: Final[tuple[tuple[str, ...], ...]] = (
         "keys",
         "events.limits",
         "events.checks",
+        "events.compiling",
         "events.declaration",
         "events.problem",
         "events.tool",

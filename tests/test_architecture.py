@@ -37,6 +37,7 @@ ALLOWED = frozenset(
         "math",
         "msgspec",
         "msgspec.json",
+        "msgspec.structs",
         "operator",
         "re",
         "string",

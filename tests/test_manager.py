@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final, cast
 
 import pytest
+from typing_extensions import override
 
 from tests.openings import MemoryOpening
 from tests.shell import Bench, note
@@ -31,10 +32,16 @@ from ws_isolation.testing import make_context
 from ws_isolation.testing.clock import settle
 
 
-class OwnEvent(Event):
+class OwnEvent(Event, frozen=True, kw_only=True):
     """
-    An event class of somebody's own.
+    An event class of somebody's own, whose checks it leaves out.
     """
+
+    @override
+    def __post_init__(self) -> None:
+        """
+        Check nothing.
+        """
 
 
 # What send refuses.
@@ -47,8 +54,8 @@ class OwnEvent(Event):
         ({"type": "custom"}, "got dict: wrap"),
         ("text", "got str: wrap"),
         (None, "got NoneType: wrap"),
-        (AgentStarted, "got type: wrap"),
-        (object.__new__(OwnEvent), f"got {OwnEvent.__module__}.OwnEvent: wrap"),
+        (AgentStarted, "got msgspec._core.StructMeta: wrap"),
+        (OwnEvent(), f"got {OwnEvent.__module__}.OwnEvent: wrap"),
     ],
     ids=["dict", "str", "None", "class", "own event"],
 )

@@ -12,6 +12,7 @@ import ast
 import inspect
 import json
 import re
+import textwrap
 from collections.abc import Callable, Iterable
 from types import UnionType
 from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin, get_type_hints
@@ -50,7 +51,7 @@ def attribute_docs(kind: type, /) -> dict[str, str]:
     for base in reversed(kind.__mro__):
         if not base.__module__.startswith("ws_isolation"):
             continue
-        (definition,) = ast.parse(inspect.cleandoc(inspect.getsource(base))).body
+        (definition,) = ast.parse(textwrap.dedent(inspect.getsource(base))).body
         if not isinstance(definition, ast.ClassDef):
             continue
         for field, text in zip(definition.body, definition.body[1:], strict=False):

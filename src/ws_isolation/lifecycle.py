@@ -12,7 +12,8 @@ The rules' ids (L01 …) are those of the event reference.
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import Final, NoReturn, final
+from collections.abc import Callable
+from typing import Final, NoReturn, TypeAlias, TypeVar, cast, final
 
 import attrs
 from msgspec import UNSET
@@ -30,6 +31,8 @@ from .events import (
 )
 
 __all__ = ("Lifecycle",)
+
+_Kind = TypeVar("_Kind", bound=Event)
 
 MAX_OPEN_RUNS: Final = 256
 """Runs of one identity that may be open at once (L25)."""
@@ -88,16 +91,20 @@ class Lifecycle:
             LifecycleError: The event is not legal now. Nothing changed.
         """
         run_id = event.run_id
+        run = None if run_id is UNSET else self._open.get(run_id)
+        if run is not None:
+            if event.thread_id != run.thread_id and event.thread_id is not UNSET:
+                _refuse_thread(event)
+            check = _CHECKS.get(type(event))
+            if check is not None:
+                check(event, run)
+            return run.run_seq + 1 if event.durable else None
         if run_id is UNSET:
             if event.scope == "run":
                 _fail("L01", f"{event.type} belongs to a run: send it through 'async with manager.run(...) as run'")
             return None
-        run = self._open.get(run_id)
-        if run is None:
-            self._check_new(event, run_id)
-            return 1 if event.durable else None
-        self._check_open(event, run_id, run)
-        return run.run_seq + 1 if event.durable else None
+        self._check_new(event, run_id)
+        return 1 if event.durable else None
 
     def apply(self, event: Event, /) -> None:
         """Record that *event*, which ``check`` has accepted, was appended."""
@@ -108,7 +115,10 @@ class Lifecycle:
         if run is None and isinstance(event, AgentStarted):
             run = self._begin(event, run_id)
         if run is not None:
-            _record(event, run)
+            run.run_seq += event.durable
+            record = _RECORDS.get(type(event))
+            if record is not None:
+                record(event, run)
         if event.final:
             self._end(run_id, run)
 
@@ -133,22 +143,6 @@ class Lifecycle:
                 _fail("L20", f"parent run {shown(event.parent_run_id)} is not open: start a child inside its parent")
             elif parent.depth >= MAX_DEPTH:
                 _fail("L20", f"runs nest at most {MAX_DEPTH} deep: does an agent call itself?")
-
-    def _check_open(self, event: Event, run_id: str, run: _Run) -> None:
-        if isinstance(event, AgentStarted):
-            _fail("L02", f"run {shown(run_id)} has begun already: start another with manager.run()")
-        if event.thread_id is not UNSET and event.thread_id != run.thread_id:
-            _fail("L06", f"run {shown(run_id)} belongs to another thread: a run stays in the thread it began in")
-        if isinstance(event, ToolExecuting):
-            _check_tool_begins(event, run)
-        elif isinstance(event, ToolCompleted):
-            _check_tool_ends(event, run)
-        elif isinstance(event, AgentThinking):
-            _check_text(event.thought_id, run)
-        elif isinstance(event, AgentMessageDelta):
-            _check_text(event.message_id, run)
-        elif isinstance(event, AgentCompleted):
-            _check_completion(event, run)
 
     def _begin(self, event: AgentStarted, run_id: str) -> _Run:
         parent = None if event.parent_run_id is UNSET else self._open.get(event.parent_run_id)
@@ -181,6 +175,16 @@ def _remember(ids: OrderedDict[str, None], value: str, most: int) -> None:
         ids.popitem(last=False)
 
 
+def _refuse_thread(event: Event) -> NoReturn:
+    if isinstance(event, AgentStarted):
+        _refuse_second_start(event, None)
+    _fail("L06", f"run {shown(event.run_id)} belongs to another thread: a run stays in the thread it began in")
+
+
+def _refuse_second_start(event: AgentStarted, _run: _Run | None) -> NoReturn:
+    _fail("L02", f"run {shown(event.run_id)} has begun already: start another with manager.run()")
+
+
 def _check_tool_begins(event: ToolExecuting, run: _Run) -> None:
     call = event.tool_call_id
     if call in run.open_tools:
@@ -202,9 +206,18 @@ def _check_tool_ends(event: ToolCompleted, run: _Run) -> None:
         _fail("L12", f"tool call {shown(call)} began as {shown(known[0])}: the name must be the same")
 
 
-def _check_text(text_id: str, run: _Run) -> None:
-    if text_id in run.done_texts:
-        _fail("L21", f"{shown(text_id)} is done: begin a new thought or message")
+def _check_thought(event: AgentThinking, run: _Run) -> None:
+    if event.thought_id in run.done_texts:
+        _refuse_text(event.thought_id)
+
+
+def _check_message(event: AgentMessageDelta, run: _Run) -> None:
+    if event.message_id in run.done_texts:
+        _refuse_text(event.message_id)
+
+
+def _refuse_text(text_id: str) -> NoReturn:
+    _fail("L21", f"{shown(text_id)} is done: begin a new thought or message")
 
 
 def _check_completion(event: AgentCompleted, run: _Run) -> None:
@@ -221,17 +234,52 @@ def _check_completion(event: AgentCompleted, run: _Run) -> None:
         _fail("L14", f"pending tool call {shown(min(pending))} is not open: name open client calls only")
 
 
-def _record(event: Event, run: _Run) -> None:
-    if event.durable:
-        run.run_seq += 1
-    if isinstance(event, ToolExecuting):
-        executor = "server" if event.executor is UNSET else event.executor
-        run.open_tools[event.tool_call_id] = (event.tool_name, executor)
-    elif isinstance(event, ToolCompleted):
-        run.open_tools.pop(event.tool_call_id, None)
-        _remember(run.closed_tools, event.tool_call_id, _MOST_CLOSED_IDS)
-    elif isinstance(event, AgentThinking):
-        if event.mode == "summary" or event.done is not UNSET:
-            _remember(run.done_texts, event.thought_id, _MOST_CLOSED_IDS)
-    elif isinstance(event, AgentMessageDelta) and event.done is not UNSET:
+def _record_tool_begins(event: ToolExecuting, run: _Run) -> None:
+    executor = "server" if event.executor is UNSET else event.executor
+    run.open_tools[event.tool_call_id] = (event.tool_name, executor)
+
+
+def _record_tool_ends(event: ToolCompleted, run: _Run) -> None:
+    run.open_tools.pop(event.tool_call_id, None)
+    _remember(run.closed_tools, event.tool_call_id, _MOST_CLOSED_IDS)
+
+
+def _record_thought(event: AgentThinking, run: _Run) -> None:
+    if event.mode == "summary" or event.done is not UNSET:
+        _remember(run.done_texts, event.thought_id, _MOST_CLOSED_IDS)
+
+
+def _record_message(event: AgentMessageDelta, run: _Run) -> None:
+    if event.done is not UNSET:
         _remember(run.done_texts, event.message_id, _MOST_CLOSED_IDS)
+
+
+_Rule: TypeAlias = "Callable[[Event, _Run], None]"
+
+
+def _rule(kind: type[_Kind], rule: Callable[[_Kind, _Run], None]) -> tuple[type[Event], _Rule]:
+    """Pair *rule* with the class of the events that it is for; the pair is what makes the cast right."""
+    return kind, cast("_Rule", rule)
+
+
+_CHECKS: Final[dict[type[Event], _Rule]] = dict(
+    (
+        _rule(AgentStarted, _refuse_second_start),
+        _rule(ToolExecuting, _check_tool_begins),
+        _rule(ToolCompleted, _check_tool_ends),
+        _rule(AgentThinking, _check_thought),
+        _rule(AgentMessageDelta, _check_message),
+        _rule(AgentCompleted, _check_completion),
+    )
+)
+"""What must be true of an open run, by the class of the event."""
+
+_RECORDS: Final[dict[type[Event], _Rule]] = dict(
+    (
+        _rule(ToolExecuting, _record_tool_begins),
+        _rule(ToolCompleted, _record_tool_ends),
+        _rule(AgentThinking, _record_thought),
+        _rule(AgentMessageDelta, _record_message),
+    )
+)
+"""What is remembered of an event in its run."""

@@ -19,10 +19,11 @@ from itertools import islice, pairwise
 from typing import Final, Literal, TypeAlias, final
 
 import msgspec
+from msgspec.structs import force_setattr
 
 from .errors import SchemaViolationError
 from .events.declaration import Event
-from .events.envelope import EVENT_BYTES, Envelope, Halves, halves, placed
+from .events.envelope import EVENT_BYTES, Envelope, Halves, halves, too_large
 from .keys import Identity
 
 __all__ = (
@@ -151,8 +152,7 @@ class Draft(msgspec.Struct, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         """Encode the event."""
-        parts = halves(self.event, id=self.id, run_seq=self.run_seq, time=self.time)
-        msgspec.structs.force_setattr(self, "parts", parts)
+        force_setattr(self, "parts", halves(self.event, self.id, self.run_seq, self.time))
 
     def at(self, *, epoch: str, seq: int, prev: str) -> Envelope:
         """
@@ -161,17 +161,14 @@ class Draft(msgspec.Struct, frozen=True, kw_only=True):
         Raises:
             InvalidEventError: Too big.
         """
-        return placed(
-            self.parts,
-            self.event,
-            owner=self.owner,
-            id=self.id,
-            epoch=epoch,
-            seq=seq,
-            prev=prev,
-            run_seq=self.run_seq,
-            time=self.time,
-            event_bytes=self.event_bytes,
+        parts = self.parts
+        size = parts.size + len(str(seq))
+        if size > self.event_bytes:
+            raise too_large(self.event.type, size, self.event_bytes)
+        text = f"{parts.head}{seq}{parts.tail}"
+        # By place: once for each event.
+        return Envelope(
+            self.owner, self.event, self.id, epoch, seq, prev, parts.durable, self.run_seq, self.time, text, size
         )
 
 

@@ -18,6 +18,7 @@ from unittest import mock
 from uuid import UUID
 
 import attrs
+import msgspec
 import pydantic
 import pytest
 from hypothesis import given
@@ -258,7 +259,7 @@ def test_converted(value: object, expected: object) -> None:
     if isinstance(value, Model):
         expected = {"when": "2026-11-22T12:00:00+01:00", "ident": UUID_TEXT, "items": (1,)}
     elif value is PROBLEM:
-        expected = attrs.asdict(PROBLEM)
+        expected = msgspec.structs.asdict(PROBLEM)
     elif value is SAMPLES["custom"]:
         expected = {"name": "billing.invoice_paid", "value": {"number": 7}}
 

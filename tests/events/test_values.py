@@ -11,9 +11,11 @@ def test_equal_by_what_they_say() -> None:
 
     assert first == second
     assert hash(first) == hash(second)
-    assert first != Custom(name="a.b", value={"n": [2]})
-    assert first != "a.b"
-    assert AgentThinking(thought_id="t", mode="summary", text="x") != first
+    thought = AgentThinking(thought_id="t", mode="summary", text="x")
+    others: tuple[object, ...] = (Custom(name="a.b", value={"n": [2]}), "a.b", thought)
+    for other in others:
+        assert first != other
+        assert other != first
 
 
 def test_repr_shows_what_is_there() -> None:

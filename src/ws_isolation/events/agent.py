@@ -6,7 +6,6 @@ A run: its start, what it thinks and says, and its three ends.
 
 from typing import ClassVar, Literal, TypeAlias, final
 
-import attrs
 from msgspec import UNSET, UnsetType
 from typing_extensions import override
 
@@ -57,8 +56,7 @@ _DONE_FIRST = "belongs to the last piece: set done=True as well"
 
 @final
 @declared
-@attrs.frozen(kw_only=True, eq=False, repr=False)
-class AgentStarted(Event):
+class AgentStarted(Event, frozen=True, kw_only=True):
     """
     A run begins.
 
@@ -94,8 +92,7 @@ class AgentStarted(Event):
 
 @final
 @declared
-@attrs.frozen(kw_only=True, eq=False, repr=False)
-class AgentThinking(Event):
+class AgentThinking(Event, frozen=True, kw_only=True):
     """
     A thought that the user may see: whole, or piece by piece.
 
@@ -143,8 +140,7 @@ class AgentThinking(Event):
 
 @final
 @declared
-@attrs.frozen(kw_only=True, eq=False, repr=False)
-class AgentMessageDelta(Event):
+class AgentMessageDelta(Event, frozen=True, kw_only=True):
     """
     A piece of what the agent says. The last one, with ``done``, is durable.
 
@@ -186,8 +182,7 @@ class AgentMessageDelta(Event):
 
 @final
 @declared
-@attrs.frozen(kw_only=True, eq=False, repr=False)
-class AgentCompleted(Event):
+class AgentCompleted(Event, frozen=True, kw_only=True):
     """
     A run ends as it should.
 
@@ -224,8 +219,7 @@ class AgentCompleted(Event):
 
 @final
 @declared
-@attrs.frozen(kw_only=True, eq=False, repr=False)
-class AgentError(Event):
+class AgentError(Event, frozen=True, kw_only=True):
     """
     A run ends because something went wrong; also one that never began.
 
@@ -248,8 +242,7 @@ class AgentError(Event):
 
 @final
 @declared
-@attrs.frozen(kw_only=True, eq=False, repr=False)
-class AgentCancelled(Event):
+class AgentCancelled(Event, frozen=True, kw_only=True):
     """
     A run ends because somebody wanted it to: neither success nor error.
 
@@ -272,8 +265,7 @@ class AgentCancelled(Event):
 
 @final
 @declared
-@attrs.frozen(kw_only=True, eq=False, repr=False)
-class Custom(Event):
+class Custom(Event, frozen=True, kw_only=True):
     """
     An application's own event, inside a run or outside of one.
 

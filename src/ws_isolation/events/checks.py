@@ -28,7 +28,7 @@ from ..errors import bounded, type_name
 from ..frozen import MAX_INT, FrozenDict, FrozenJson, JsonValueError, freeze
 from .limits import ENVELOPE, FRAME_BYTES, PAYLOAD_DEPTH
 
-__all__ = ("Check", "check_of", "declares")
+__all__ = ("Check", "check_of", "declares", "extra", "limits_of")
 
 Check: TypeAlias = Callable[[object], object]
 """Takes a value, returns what is stored in its place, raises ``JsonValueError``."""
@@ -69,10 +69,7 @@ def check_of(annotation: object, values: Container[object], /) -> Check:
         TypeError: Nothing is known to check this annotation with: a field
             without a check must not exist.
     """
-    kind, limits = annotation, _NO_LIMITS
-    if get_origin(annotation) is Annotated:
-        kind, *marks = get_args(annotation)
-        limits = next((mark for mark in marks if isinstance(mark, Meta)), _NO_LIMITS)
+    kind, limits = limits_of(annotation)
     make = _BY_KIND.get(kind)
     if make is not None:
         return make(limits)
@@ -89,19 +86,28 @@ def check_of(annotation: object, values: Container[object], /) -> Check:
     raise TypeError(f"no check is known for {kind}")
 
 
+def limits_of(annotation: object, /) -> tuple[object, Meta]:
+    """Return the type that *annotation* names, and its limits."""
+    if get_origin(annotation) is not Annotated:
+        return annotation, _NO_LIMITS
+    kind, *marks = get_args(annotation)
+    return kind, next((mark for mark in marks if isinstance(mark, Meta)), _NO_LIMITS)
+
+
 def _wrong(wanted: str, value: object) -> JsonValueError:
     hint = ": leave it out instead" if value is None else ""
     return JsonValueError(f"must be {wanted}, not {type_name(type(value))}{hint}")
 
 
-def _extra(limits: Meta, name: str, default: int) -> int:
+def extra(limits: Meta, name: str, default: int, /) -> int:
+    """Return what ``extra`` says beside the limits that a schema can state."""
     return int((limits.extra or {}).get(name, default))
 
 
 def _text(limits: Meta) -> Check:
     least = limits.min_length or 0
     # Length first: a text of 100 MB must not be encoded or matched to learn that it is too long.
-    length = min(limits.max_length or _UNLIMITED, _extra(limits, "bytes", _UNLIMITED))
+    length = min(limits.max_length or _UNLIMITED, extra(limits, "bytes", _UNLIMITED))
 
     def check(value: object) -> str:
         if type(value) is str and least <= len(value) <= length and value.isascii():
@@ -135,7 +141,7 @@ def _text_in_full(value: object, limits: Meta, length: int) -> str:
         size = len(value.encode("utf-8"))
     except UnicodeEncodeError:
         raise JsonValueError("holds a lone surrogate, which UTF-8 cannot carry") from None
-    if size > _extra(limits, "bytes", _UNLIMITED):
+    if size > extra(limits, "bytes", _UNLIMITED):
         raise _too_long(limits)
     return value
 
@@ -176,7 +182,7 @@ def _number(limits: Meta) -> Check:
 
 
 def _boolean(limits: Meta) -> Check:
-    only_true = _extra(limits, "const", 0) == 1
+    only_true = extra(limits, "const", 0) == 1
 
     def check(value: object) -> bool:
         if type(value) is not bool:
@@ -230,7 +236,7 @@ def _items(item_check: Check) -> Check:
 
 
 def _json(limits: Meta) -> Check:
-    most = _extra(limits, "bytes", FRAME_BYTES)
+    most = extra(limits, "bytes", FRAME_BYTES)
 
     def check(value: object) -> FrozenJson:
         frozen = freeze(value, limit=most, depth=PAYLOAD_DEPTH)
@@ -247,7 +253,7 @@ def _fits(frozen: FrozenJson, most: int) -> None:
 
 
 def _json_object(limits: Meta, key_check: Check) -> Check:
-    most = _extra(limits, "bytes", FRAME_BYTES)
+    most = extra(limits, "bytes", FRAME_BYTES)
 
     def check(value: object) -> FrozenDict:
         frozen = freeze(value, limit=most, depth=PAYLOAD_DEPTH)

@@ -30,6 +30,7 @@ from ..context import UserExecutionContext
 from ..errors import InvalidEventError, bounded, type_name
 from ..frozen import FrozenJson, JsonTooLargeError, JsonValueError, freeze
 from ..keys import Identity
+from .declaration import Value
 from .limits import PAYLOAD_DEPTH
 
 __all__ = ("converted", "format_time", "format_unix", "to_json")
@@ -175,6 +176,8 @@ class _Conversion:
         if callable(dump := getattr(kind, "model_dump", None)):
             # pydantic, without importing it. What comes back is checked like everything else.
             return self.convert(dump(value, mode="json"), depth)
+        if issubclass(kind, Value):
+            return self._fields(value, kind.__struct_fields__, depth)
         if attrs.has(kind):
             return self._fields(value, [field.name for field in attrs.fields(kind)], depth)
         if dataclasses.is_dataclass(kind):

@@ -18,27 +18,39 @@ from ``data`` as well: it must compare the member names with
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from operator import attrgetter
-from typing import ClassVar, Final, Literal, NoReturn, TypeVar, cast, final, get_args, get_type_hints
+from collections.abc import Callable, Mapping
+from typing import ClassVar, Final, Literal, NoReturn, TypeAlias, TypeVar, cast, final, get_type_hints
 
-import attrs
 from msgspec import UNSET, Struct, UnsetType, defstruct
-from typing_extensions import override
+from msgspec.structs import force_setattr
 
 from ..errors import EventTypeError, InvalidEventError, type_name
 from ..frozen import JsonValueError
 from .checks import Check, check_of, declares
+from .compiling import Fields, checks, function
 from .limits import Id, Metadata, Uuid
 
-__all__ = ("Event", "Value", "data_fields", "data_of", "declared", "envelope_fields", "variant")
+__all__ = (
+    "FRAMES",
+    "Event",
+    "Frame",
+    "Value",
+    "data_fields",
+    "data_of",
+    "declared",
+    "envelope_fields",
+    "fields",
+    "variant",
+)
 
 _Class = TypeVar("_Class", bound="type[Value]")
 _Made = TypeVar("_Made", bound="Value")
+_Code = TypeVar("_Code")
+
+_copy_of: Final = cast("Callable[[Struct], Struct]", Struct.__copy__)  # type: ignore[attr-defined]  # not in its stubs
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
-class Value:
+class Value(Struct, frozen=True, kw_only=True, repr_omit_defaults=True):
     """
     A frozen value with checked fields; the base of events and of the values inside them.
 
@@ -46,44 +58,9 @@ class Value:
     that no client knows, and methods that the encoder might meet.
     """
 
-    def __attrs_post_init__(self) -> None:
+    def __post_init__(self) -> None:
         """Check each field, and put frozen JSON in the place of what was handed in."""
-        plan = _PLANS.get(type(self))
-        if plan is None:
-            raise EventTypeError(type_name(type(self)))
-        check = plan.checks[0]
-        try:
-            for value, check in zip(plan.values(self), plan.checks):  # noqa: B905  # strict costs; made together
-                if value is not UNSET:
-                    checked = check(value)
-                    if checked is not value:
-                        object.__setattr__(self, plan.names[check], checked)
-                elif check in plan.required:
-                    check(value)
-        except JsonValueError as error:
-            path = f"$.{plan.names[check]}{error.path[1:]}"
-            raise InvalidEventError(path, error.problem, plan.label) from None
-        self._check_together()
-
-    # One of each for all classes: what attrs would generate for each class costs half a millisecond at import.
-
-    @override
-    def __eq__(self, other: object) -> bool:
-        if type(other) is not type(self):
-            return NotImplemented
-        values = _PLANS[type(self)].values
-        return values(self) == values(other)
-
-    @override
-    def __hash__(self) -> int:
-        return hash((type(self), _PLANS[type(self)].values(self)))
-
-    @override
-    def __repr__(self) -> str:
-        plan = _PLANS[type(self)]
-        members = zip(plan.names.values(), plan.values(self), strict=True)
-        shown = (f"{name}={value!r}" for name, value in members if value is not UNSET)
-        return f"{type(self).__name__}({', '.join(shown)})"
+        _CHECKS[type(self)](self)
 
     def _check_together(self) -> None:
         """Check what several fields must fulfil together; each one is right by itself."""
@@ -92,8 +69,7 @@ class Value:
         raise InvalidEventError(f"$.{name}", problem, _PLANS[type(self)].label)
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
-class Event(Value):
+class Event(Value, frozen=True, kw_only=True):
     """
     Something that happened in an agent's run; a frozen value that can be shared.
 
@@ -133,65 +109,108 @@ _ENVELOPE_FIELDS: Final = ("run_id", "thread_id", "causation_id", "metadata")
 
 
 @final
-class _Plan:
-    """What was compiled from one class's declaration."""
+class Frame(Struct, gc=False):
+    """The members of a frame in the order of the wire; what is UNSET is left out."""
 
-    __slots__ = (
-        "check_of",
-        "checks",
-        "data",
-        "envelope",
-        "label",
-        "members",
-        "names",
-        "nested",
-        "required",
-        "setters",
-        "shape",
-        "values",
-    )
+    type: str
+    v: str
+    id: str
+    seq: int | UnsetType
+    after_seq: int | UnsetType
+    run_seq: int | UnsetType
+    time: str
+    thread_id: str | UnsetType
+    run_id: str | UnsetType
+    parent_run_id: str | UnsetType
+    final: bool | UnsetType
+    synthetic: bool | UnsetType
+    causation_id: str | UnsetType
+    metadata: object
+    data: object
+
+
+_GIVEN: Final = ("v", "id", "seq", "after_seq", "run_seq", "time")
+"""What a frame has beside what its event holds."""
+
+Framing: TypeAlias = "Callable[[Struct, str, str, int | UnsetType, int | UnsetType, int | UnsetType, str], Frame]"
+
+
+@final
+class _Plan:
+    """What was read from one class's declaration."""
+
+    __slots__ = ("check_of", "data", "envelope", "fields", "kind", "label", "shape")
 
     def __init__(self, kind: type[Value], label: str) -> None:
         hints = get_type_hints(kind, include_extras=True)
-        names = [field.name for field in attrs.fields(kind)]
         inherited = _ENVELOPE_FIELDS if issubclass(kind, Event) else ()
-        self.names: dict[Check, str] = {}
-        required: list[Check] = []
+        self.kind = kind
+        self.label = label
+        self.fields: list[tuple[str, object, bool, Check]] = []
         envelope: list[str] = []
-        for name in names:
+        for name in kind.__struct_fields__:
             annotation, optional, beside = declares(hints[name])
-            check = check_of(annotation, _PLANS)
-            self.names[check] = name
-            if not optional:
-                required.append(check)
+            self.fields.append((name, annotation, optional, check_of(annotation, _PLANS)))
             if beside or name in inherited:
                 envelope.append(name)
-        self.label = label
-        self.checks = tuple(self.names)
-        self.required = frozenset(required)
         self.envelope = tuple(envelope)
-        self.data = tuple(name for name in names if name not in envelope)
-        self.values = cast("Callable[[Value], tuple[object, ...]]", attrgetter(*names))
-        self.members = cast("Callable[[Value], tuple[object, ...]]", attrgetter(*self.data))
-        self.check_of = {name: check for check, name in self.names.items()}
-        self.setters: dict[str, Callable[[object, object], None]] = {
-            name: getattr(kind, name).__set__ for name in names
-        }
-        self.nested = frozenset(place for place, name in enumerate(self.data) if _is_nested(hints[name]))
+        self.data = tuple(name for name in kind.__struct_fields__ if name not in envelope)
         self.shape = defstruct(kind.__name__, self.data, gc=False)
+        self.check_of = {name: check for name, _, _, check in self.fields}
 
+    def checks(self) -> Callable[[Struct], None]:
+        """Compile the checks of a new value."""
+        together = "_check_together" in vars(self.kind)
+        return checks(self.fields, self.label, together=together)
 
-def _is_nested(hint: object) -> bool:
-    """Tell whether one of the classes stands in what the field is annotated with."""
-    return any(hint is kind for kind in _PLANS) or any(_is_nested(part) for part in get_args(hint))
+    def data_of(self) -> Callable[[Struct], Struct]:
+        """Compile what takes the members below ``data``."""
+        made = function(["def data_of(self):", f"    return {self._shaped()}"], {"Shape": self.shape})
+        return cast("Callable[[Struct], Struct]", made)
+
+    def frame_of(self) -> Framing:
+        """Compile what takes the members of the whole frame."""
+        names = {"Frame": Frame, "Shape": self.shape, "UNSET": UNSET}
+        members = {name: f"self.{name}" for name in self.envelope} | {name: name for name in _GIVEN}
+        members["type"] = repr(self.label)
+        members["data"] = self._shaped()
+        members["final"] = "True" if cast("type[Event]", self.kind).final else "UNSET"
+        inside = ", ".join(members.get(name, "UNSET") for name in Frame.__struct_fields__)
+        made = function([f"def frame_of(self, {', '.join(_GIVEN)}):", f"    return Frame({inside})"], names)
+        return cast("Framing", made)
+
+    def _shaped(self) -> str:
+        return f"Shape({', '.join(f'self.{name}' for name in self.data)})"
 
 
 _PLANS: Final[dict[type, _Plan]] = {}
 
 
+@final
+class _Compiled(dict[type, _Code]):
+    """One function for each class, compiled when it is first asked for."""
+
+    def __init__(self, make: Callable[[_Plan], _Code]) -> None:
+        super().__init__()
+        self._make = make
+
+    def __missing__(self, kind: type) -> _Code:
+        plan = _PLANS.get(kind)
+        if plan is None:
+            raise EventTypeError(type_name(kind))
+        code = self[kind] = self._make(plan)
+        return code
+
+
+_CHECKS: Final = _Compiled(_Plan.checks)
+_DATA: Final = _Compiled(_Plan.data_of)
+FRAMES: Final[Mapping[type, Framing]] = _Compiled(_Plan.frame_of)
+"""By class: what takes an event and what else its frame has, and returns the frame's members."""
+
+
 def declared(kind: _Class, /) -> _Class:
     """
-    Compile the checks of *kind*, an attrs class whose fields are annotated with limits.
+    Read the declaration of *kind*, whose fields are annotated with limits.
 
     Raises:
         TypeError: A field has an annotation that nothing is known to check with.
@@ -210,6 +229,11 @@ def envelope_fields(kind: type[Event], /) -> tuple[str, ...]:
     return _PLANS[kind].envelope
 
 
+def fields(kind: type[Value], /) -> Fields:
+    """Return the fields of *kind* in their order, each with its declared check."""
+    return tuple(_PLANS[kind].fields)
+
+
 def variant(model: _Made, name: str, minted: str, field: str, value: object, /) -> _Made:
     """
     Return a value like *model* with another id and another value of one field.
@@ -225,34 +249,21 @@ def variant(model: _Made, name: str, minted: str, field: str, value: object, /) 
 
     Neither may be a field that is checked together with others.
     """
-    kind = type(model)
-    plan = _PLANS[kind]
+    plan = _PLANS[type(model)]
     try:
         checked = plan.check_of[field](value)
     except JsonValueError as error:
         raise InvalidEventError(f"$.{field}{error.path[1:]}", error.problem, plan.label) from None
-    made = object.__new__(kind)
-    for setter, member in zip(plan.setters.values(), plan.values(model)):  # noqa: B905  # strict costs; made together
-        setter(made, member)
-    plan.setters[name](made, minted)
-    plan.setters[field](made, checked)
+    made = cast("_Made", _copy_of(model))
+    force_setattr(made, name, minted)
+    force_setattr(made, field, checked)
     return made
 
 
-def data_of(value: Value, /) -> Struct:
+def data_of(event: Event, /) -> Struct:
     """
     Return the members below ``data`` as the encoder takes them: in declared order, what is absent left out.
 
-    The containers inside are the value's own, frozen ones.
+    The containers inside are the event's own, frozen ones.
     """
-    plan = _PLANS[type(value)]
-    members = plan.members(value)
-    if plan.nested:
-        members = tuple(_encodable(member) if place in plan.nested else member for place, member in enumerate(members))
-    return plan.shape(*members)
-
-
-def _encodable(member: object) -> object:
-    if type(member) is tuple:
-        return tuple(map(_encodable, cast("tuple[object, ...]", member)))
-    return data_of(cast("Value", member)) if type(member) in _PLANS else member
+    return _DATA[type(event)](event)

@@ -15,13 +15,13 @@ from __future__ import annotations
 
 from typing import Final, final
 
-from msgspec import UNSET, Struct, UnsetType
+from msgspec import UNSET, Struct
 from msgspec.json import Encoder
 
 from ..errors import InvalidEventError, type_name
 from ..keys import Identity
 from .conversion import format_time, format_unix
-from .declaration import Event, data_of
+from .declaration import FRAMES, Event, data_of
 
 __all__ = (
     "EVENT_BYTES",
@@ -32,7 +32,6 @@ __all__ = (
     "format_time",
     "format_unix",
     "halves",
-    "placed",
     "seal",
     "too_large",
 )
@@ -44,22 +43,6 @@ EVENT_BYTES: Final = 65_536
 """The most bytes of a frame where nothing else is said (CloudEvents 1.0: what intermediaries must forward)."""
 
 _encode: Final = Encoder().encode
-
-
-@final
-class _Tail(Struct, gc=False):
-    """The members behind the place, in the order of the wire; what is UNSET is left out."""
-
-    run_seq: int | UnsetType
-    time: str
-    thread_id: str | UnsetType
-    run_id: str | UnsetType
-    parent_run_id: str | UnsetType
-    final: bool | UnsetType
-    synthetic: bool | UnsetType
-    causation_id: str | UnsetType
-    metadata: object
-    data: object
 
 
 @final
@@ -127,7 +110,11 @@ def _edited(event: Event, error: Exception) -> InvalidEventError:
     return InvalidEventError("$", problem, event.type)
 
 
-def halves(event: Event, /, *, id: str, run_seq: int | None, time: str) -> Halves:  # noqa: A002  # as on the wire
+_SEQ: Final = ',"seq":0'
+_AFTER_SEQ: Final = ',"after_seq":0'
+
+
+def halves(event: Event, id: str, run_seq: int | None, time: str, /) -> Halves:  # noqa: A002  # as on the wire
     """
     Encode *event* but for its place.
 
@@ -142,59 +129,17 @@ def halves(event: Event, /, *, id: str, run_seq: int | None, time: str) -> Halve
     """
     try:
         durable = event.durable
-        run_id, thread_id = event.run_id, event.thread_id
-        quoted = _encode(id)
-        encoded = _encode(
-            _Tail(
-                UNSET if run_seq is None else run_seq,
-                time,
-                thread_id,
-                run_id,
-                getattr(event, "parent_run_id", UNSET),
-                event.final or UNSET,
-                getattr(event, "synthetic", UNSET),
-                event.causation_id,
-                event.metadata,
-                data_of(event),
-            )
-        )
+        seq, after_seq, place = (0, UNSET, _SEQ) if durable else (UNSET, 0, _AFTER_SEQ)
+        run_place = UNSET if run_seq is None else run_seq
+        encoded = _encode(FRAMES[type(event)](event, WIRE_VERSION, id, seq, after_seq, run_place, time))
+        text = encoded.decode("utf-8")
+        # Before it stand two constants and the id, in which each quotation mark is escaped: the first one it is.
+        zero = text.index(place, len(id)) + len(place) - 1
     except Exception as error:  # noqa: BLE001  # as in encode_data()
         raise _edited(event, error) from None
-    if (run_id is UNSET or thread_id is UNSET) and event.scope == "run":
+    if (event.run_id is UNSET or event.thread_id is UNSET) and event.scope == "run":
         raise InvalidEventError("$.run_id", "belongs to a run: send it inside manager.run()", event.type)
-    start = f'{{"type":"{event.type}","v":"{WIRE_VERSION}","id":'
-    place = ',"seq":' if durable else ',"after_seq":'
-    # A comma takes the place of the bracket. What an event is called, and the rest of the start, is ASCII.
-    size = len(start) + len(quoted) + len(place) + len(encoded)
-    return Halves(start + quoted.decode("utf-8") + place, "," + encoded[1:].decode("utf-8"), size, durable)
-
-
-def placed(
-    parts: Halves,
-    /,
-    event: Event,
-    *,
-    owner: Identity,
-    id: str,  # noqa: A002  # the member's name on the wire
-    epoch: str,
-    seq: int,
-    prev: str,
-    run_seq: int | None,
-    time: str,
-    event_bytes: int = EVENT_BYTES,
-) -> Envelope:
-    """
-    Give the place to *parts*, which :func:`halves` made of the same event, id, run_seq and time.
-
-    Raises:
-        InvalidEventError: The frame is too large.
-    """
-    digits = str(seq)
-    size = parts.size + len(digits)
-    if size > event_bytes:
-        raise too_large(event.type, size, event_bytes)
-    text = parts.head + digits + parts.tail
-    return Envelope(owner, event, id, epoch, seq, prev, parts.durable, run_seq, time, text, size)
+    return Halves(text[:zero], text[zero + 1 :], len(encoded) - 1, durable)
 
 
 def too_large(event_type: str, size: int, event_bytes: int, /) -> InvalidEventError:
@@ -237,15 +182,9 @@ def seal(
         InvalidEventError: The frame is too large, the event belongs to a run
             and names none, or its constructor did not make it.
     """
-    return placed(
-        halves(event, id=id, run_seq=run_seq, time=time),
-        event,
-        owner=owner,
-        id=id,
-        epoch=epoch,
-        seq=seq,
-        prev=prev,
-        run_seq=run_seq,
-        time=time,
-        event_bytes=event_bytes,
-    )
+    parts = halves(event, id, run_seq, time)
+    size = parts.size + len(str(seq))
+    if size > event_bytes:
+        raise too_large(event.type, size, event_bytes)
+    text = f"{parts.head}{seq}{parts.tail}"
+    return Envelope(owner, event, id, epoch, seq, prev, parts.durable, run_seq, time, text, size)

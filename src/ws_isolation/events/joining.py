@@ -11,8 +11,8 @@ from __future__ import annotations
 
 from typing import Final
 
-import attrs
 from msgspec import UNSET, UnsetType
+from msgspec.structs import replace
 
 from ..errors import InvalidEventError
 from .agent import AgentMessageDelta, AgentThinking
@@ -57,12 +57,12 @@ def joined(first: Envelope, second: Envelope, /, *, event_bytes: int) -> Envelop
 def _together(first: object, second: object) -> AgentThinking | AgentMessageDelta | None:
     if isinstance(first, AgentThinking) and isinstance(second, AgentThinking):
         text = first.text + second.text
-        alike = attrs.evolve(first, text="", index=UNSET, pieces=UNSET) == attrs.evolve(
+        alike = replace(first, text="", index=UNSET, pieces=UNSET) == replace(
             second, text="", index=UNSET, pieces=UNSET
         )
     elif isinstance(first, AgentMessageDelta) and isinstance(second, AgentMessageDelta):
         text = first.delta + second.delta
-        alike = attrs.evolve(first, delta="", index=UNSET, pieces=UNSET) == attrs.evolve(
+        alike = replace(first, delta="", index=UNSET, pieces=UNSET) == replace(
             second, delta="", index=UNSET, pieces=UNSET
         )
     else:
@@ -73,8 +73,8 @@ def _together(first: object, second: object) -> AgentThinking | AgentMessageDelt
         return None
     pieces += _count(second.pieces)
     if isinstance(first, AgentThinking):
-        return attrs.evolve(first, text=text, pieces=pieces)
-    return attrs.evolve(first, delta=text, pieces=pieces)
+        return replace(first, text=text, pieces=pieces)
+    return replace(first, delta=text, pieces=pieces)
 
 
 def _count(pieces: int | UnsetType) -> int:

@@ -6,7 +6,6 @@ Values that stand inside events: what went wrong, and what was used.
 
 from typing import final
 
-import attrs
 from msgspec import UNSET, UnsetType
 
 from .declaration import Value, declared
@@ -17,8 +16,7 @@ __all__ = ("Problem", "Usage")
 
 @final
 @declared
-@attrs.frozen(kw_only=True, eq=False, repr=False)
-class Problem(Value):
+class Problem(Value, frozen=True, kw_only=True):
     """
     What went wrong, for the user who sees it and the program that reacts to it.
 
@@ -48,8 +46,7 @@ class Problem(Value):
 
 @final
 @declared
-@attrs.frozen(kw_only=True, eq=False, repr=False)
-class Usage(Value):
+class Usage(Value, frozen=True, kw_only=True):
     """
     What one model was used for; absent is not zero.
 

@@ -1,126 +1,122 @@
 """
-An event out of its frame: what another process wrote, checked as its constructor checks it.
+A frame that another node has sealed, as an envelope again.
 
-Rule 1: nothing is believed. A member that the event's class does not have, one
-below ``data`` that belongs beside it, and a value that its declaration does not
-allow are refused. Rule 2: what is refused is never shown: it may be anybody's.
+Rule 1: the owner, the epoch and ``prev`` come from where the frame was read,
+never from its text. Rule 2: what an engine hands back is checked as strictly
+as what an application hands in; the text itself goes on as it came.
 """
 
 from __future__ import annotations
 
-from typing import Any, Final, cast, final
+from typing import Final, NoReturn, cast, final, get_args, get_origin
 
 from msgspec import UNSET, MsgspecError, Struct, UnsetType
 from msgspec.json import Decoder
 
 from ..errors import InvalidEventError
+from ..frozen import JsonValueError
+from ..keys import Identity
 from . import EVENT_CLASSES
-from .declaration import Event, Value, data_fields, envelope_fields
-from .envelope import WIRE_VERSION
-from .problem import Problem, Usage
+from .checks import check_of
+from .declaration import Event, Value, data_fields, envelope_fields, fields
+from .envelope import EVENT_BYTES, WIRE_VERSION, Envelope, too_large
+from .limits import Id, Text64
 
-__all__ = ("Frame", "read_frame")
-
-
-@final
-class Frame(Struct, frozen=True):
-    """A frame that was read: the event, and the members that its sender stamped."""
-
-    event: Event
-    id: str
-    seq: int
-    """Of a delta, the last place that was given."""
-    run_seq: int | None
-    time: str
+__all__ = ("envelope_from",)
 
 
 @final
-class _Members(Struct, forbid_unknown_fields=True, gc=False):
+class _Read(Struct):
+    """The members of a frame; what a later version adds is passed over."""
+
     type: str
     v: str
     id: str
     time: str
-    data: dict[str, Any]
+    data: dict[str, object]
     seq: int | UnsetType = UNSET
     after_seq: int | UnsetType = UNSET
     run_seq: int | UnsetType = UNSET
     thread_id: str | UnsetType = UNSET
     run_id: str | UnsetType = UNSET
     parent_run_id: str | UnsetType = UNSET
-    final: bool | UnsetType = UNSET
     synthetic: bool | UnsetType = UNSET
     causation_id: str | UnsetType = UNSET
-    metadata: dict[str, Any] | UnsetType = UNSET
+    metadata: object = UNSET
 
 
-_decode: Final = Decoder(_Members).decode
-_DATA: Final = {kind: frozenset(data_fields(kind)) for kind in EVENT_CLASSES.values()}
-_BESIDE: Final = {kind: envelope_fields(kind) for kind in EVENT_CLASSES.values()}
+_decode: Final = Decoder(_Read).decode
+_MAJOR: Final = WIRE_VERSION.partition(".")[0] + "."
+_CHECKS: Final = (("id", check_of(Id, ())), ("time", check_of(Text64, ())))
 
 
-def read_frame(text: bytes | str, /) -> Frame:
+def envelope_from(
+    text: str, /, *, owner: Identity, epoch: str, seq: int, prev: str, event_bytes: int = EVENT_BYTES
+) -> Envelope:
     """
-    Read the frame of one event.
+    Return the envelope whose frame is *text*.
 
     Args:
-        text: Its JSON. Whoever calls has bounded it.
+        text: The frame, as another node has sealed it.
+        owner: Whose it is, as the engine keeps it beside the text.
+        epoch: The stream's history.
+        seq: The place; of a delta, the last place that was given. The text must say the same.
+        prev: The id of the event before it; empty for a delta.
+        event_bytes: Bytes that the frame may have in UTF-8.
 
     Raises:
-        InvalidEventError: It is none, or not of this version. Names the problem, never a value.
+        InvalidEventError: It is no frame of this version of the wire, too large, in another place, or holds an
+            event that its constructor refuses. Nothing else is raised, for any text.
     """
+    read, size = _frame(text, event_bytes)
+    kind = EVENT_CLASSES.get(read.type)
+    if kind is None:
+        _refuse("$.type", "is no event of this version")
+    event = _event(kind, read)
+    durable = event.durable
+    if (read.seq, read.after_seq) != ((seq, UNSET) if durable else (UNSET, seq)):
+        _refuse("$.seq" if durable else "$.after_seq", "is another place than the one it was read from")
+    if (event.run_id is UNSET or event.thread_id is UNSET) and event.scope == "run":
+        _refuse("$.run_id", "must be there: the event belongs to a run")
+    run_seq = None if read.run_seq is UNSET else read.run_seq
+    return Envelope(owner, event, read.id, epoch, seq, prev, durable, run_seq, read.time, text, size)
+
+
+def _frame(text: str, event_bytes: int) -> tuple[_Read, int]:
     try:
-        members = _decode(text)
-    except (MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        problem = f"is no frame of an event ({type(error).__name__})"
-        raise InvalidEventError("$", problem) from None
-    kind = EVENT_CLASSES.get(members.type)
-    if kind is None or members.v != WIRE_VERSION:
-        raise InvalidEventError("$.type", f"is no event of version {WIRE_VERSION}")
-    event = _event(kind, members)
-    place, other = (members.seq, members.after_seq) if event.durable else (members.after_seq, members.seq)
-    if place is UNSET or other is not UNSET or place < 0:
-        raise InvalidEventError("$.seq", "is not the kind of place that the event has", kind.type)
-    run_seq = None if members.run_seq is UNSET else members.run_seq
-    return Frame(event, members.id, place, run_seq, members.time)
+        # Characters first: nothing is encoded only to learn that it is too long.
+        size = len(text) if len(text) > event_bytes else len(text.encode("utf-8"))
+        if size > event_bytes:
+            raise too_large("frame", size, event_bytes)
+        read = _decode(text)
+        for name, check in _CHECKS:
+            check(getattr(read, name))
+    except (MsgspecError, UnicodeEncodeError, RecursionError):
+        _refuse("$", "is no frame of this wire")
+    except JsonValueError as error:
+        _refuse(f"${error.path[1:]}", error.problem)
+    if not read.v.startswith(_MAJOR):
+        _refuse("$.v", f"must be {WIRE_VERSION} or a later version of the same kind")
+    return read, size
 
 
-def _event(kind: type[Event], members: _Members) -> Event:
-    data = members.data
-    if not _DATA[kind].issuperset(data):
-        raise InvalidEventError("$.data", "has members that the event does not have", kind.type)
-    for name, made in _NESTED:
-        if name in data and name in _DATA[kind]:
-            data[name] = made(data[name])
-    for name in _BESIDE[kind]:
-        value = getattr(members, name)
-        if value is not UNSET:
-            data[name] = value
-    try:
-        return kind(**data)
-    except TypeError:
-        raise InvalidEventError("$.data", "lacks members that the event must have", kind.type) from None
+def _event(kind: type[Event], read: _Read) -> Event:
+    members: dict[str, object] = {name: getattr(read, name) for name in envelope_fields(kind)}
+    annotations = {name: annotation for name, annotation, _, _ in fields(kind)}
+    members |= {name: _member(annotations[name], read.data.get(name, UNSET)) for name in data_fields(kind)}
+    return kind(**members)  # type: ignore[arg-type]  # the constructor checks each of them
 
 
-def _value(kind: type[Value], data: object) -> Value:
-    try:
-        return kind(**data)  # type: ignore[arg-type]  # whatever it is: it is refused then
-    except TypeError:
-        raise InvalidEventError("$.data", "holds something else than it must", kind.__name__) from None
+def _member(annotation: object, value: object) -> object:
+    """Return *value* as its field takes it: values of our own built, arrays as tuples."""
+    if get_origin(annotation) is tuple and type(value) is list:
+        items = cast("list[object]", value)
+        return tuple(_member(get_args(annotation)[0], item) for item in items)
+    if isinstance(annotation, type) and issubclass(annotation, Value) and type(value) is dict:
+        held = cast("dict[str, object]", value)
+        return annotation(**{name: held.get(name, UNSET) for name in data_fields(annotation)})
+    return value
 
 
-def _problem(data: object) -> Value:
-    return _value(Problem, data)
-
-
-def _usages(data: object) -> tuple[Value, ...]:
-    if type(data) is not list:
-        raise InvalidEventError("$.data.usage", "must be an array")
-    return tuple(_value(Usage, one) for one in cast("list[object]", data))
-
-
-def _ids(data: object) -> tuple[object, ...]:
-    return tuple(cast("list[object]", data)) if type(data) is list else (data,)
-
-
-_NESTED: Final = (("error", _problem), ("usage", _usages), ("pending_tool_call_ids", _ids))
-"""The members below ``data`` that are no plain JSON in the event, and how they are made."""
+def _refuse(path: str, problem: str) -> NoReturn:
+    raise InvalidEventError(path, problem, "frame")

@@ -6,8 +6,8 @@ A tool call: its start and its end, paired by ``tool_call_id``.
 
 from typing import ClassVar, Literal, TypeAlias, final
 
-import attrs
 from msgspec import UNSET, UnsetType
+from msgspec.structs import force_setattr
 from typing_extensions import override
 
 from ..frozen import FrozenDict
@@ -40,8 +40,7 @@ ToolStatus: TypeAlias = Literal["ok", "error", "timeout", "cancelled", "denied"]
 
 @final
 @declared
-@attrs.frozen(kw_only=True, eq=False, repr=False)
-class ToolExecuting(Event):
+class ToolExecuting(Event, frozen=True, kw_only=True):
     """
     A tool call begins.
 
@@ -79,7 +78,7 @@ class ToolExecuting(Event):
     def _check_together(self) -> None:
         if self.arguments_text is UNSET:
             if self.arguments is UNSET:
-                object.__setattr__(self, "arguments", _NO_ARGUMENTS)
+                force_setattr(self, "arguments", _NO_ARGUMENTS)
         elif self.arguments is not UNSET:
             self._refuse("arguments_text", "stands instead of arguments, never beside them")
 
@@ -89,8 +88,7 @@ _NO_ARGUMENTS = FrozenDict()
 
 @final
 @declared
-@attrs.frozen(kw_only=True, eq=False, repr=False)
-class ToolCompleted(Event):
+class ToolCompleted(Event, frozen=True, kw_only=True):
     """
     A tool call has ended.
 

@@ -20,7 +20,7 @@ import msgspec
 
 from ...errors import InvalidEventError, SettingsError, bounded
 from ...events.envelope import Envelope
-from ...events.reading import read_frame
+from ...events.reading import envelope_from
 from ...keys import Identity
 from ...stream import Draft
 
@@ -141,25 +141,14 @@ class Letters:
         if not any(hmac.compare_digest(seal.m, _mac(key, stream, owner, head, tail)) for key in self._keys):
             raise RefusedError("wrong signature")
         try:
-            read = read_frame(frame)
-        except InvalidEventError as error:
+            envelope = envelope_from(
+                frame.decode(), owner=owner, epoch=place.e, seq=place.s, prev=place.p, event_bytes=self._most
+            )
+        except (InvalidEventError, UnicodeError) as error:
             raise RefusedError(bounded(str(error))) from None
-        event = read.event
-        if read.seq != place.s or event.durable is not bool(place.p):
+        if envelope.durable is not bool(place.p):
             raise RefusedError("its place is another")
-        return Envelope(
-            owner,
-            event,
-            read.id,
-            place.e,
-            place.s,
-            place.p,
-            event.durable,
-            read.run_seq,
-            read.time,
-            frame.decode(),
-            len(frame),
-        )
+        return envelope
 
     def say(self, stream: Identity, signal: Signal, /) -> bytes:
         """Return *signal* as a letter."""
