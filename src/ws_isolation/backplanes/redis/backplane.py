@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final, cast, final
 
 from typing_extensions import override
 
-from ...errors import SettingsError
+from ...errors import EngineTimeoutError, SettingsError
 from ...events.envelope import Envelope, too_large
 from ...ids import new_epoch
 from ...oplog import report
@@ -143,6 +143,10 @@ class RedisBackplane(Records):
         try:
             async with asyncio.timeout_at(link.due()):
                 await heard
+        except TimeoutError:
+            self.release(identity, listener)
+            call, state = "subscribe()", "nobody listens; try again"
+            raise EngineTimeoutError(call, state) from None
         except BaseException:
             self.release(identity, listener)
             raise
