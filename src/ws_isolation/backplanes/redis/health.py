@@ -19,7 +19,7 @@ class Health:
 
     Attributes:
         is_up: Whether there is a connection that answers and on which the node hears itself.
-        problem: Why there is none: a word.
+        problem: Why there is none, in a few words; empty while there is one.
         server: What the engine said it is, when it was connected to last.
         notes: What ought to be mended: a clock that is wrong, a policy that cannot be read.
         waiting: Calls that wait for the engine.

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final, Protocol, TypeVar, final
 
 import attrs
 
-from ...errors import EngineTimeoutError
+from ...errors import EngineTimeoutError, SettingsError
 from ...ids import new_fractions
 from ...oplog import report
 from .backoff import delay
@@ -231,7 +231,8 @@ class Link:
                 async with asyncio.timeout(self._bounds.answer_seconds):
                     self.checked = await opened(line, self._address, self._scripts, self._pulse, self._loop.time)
             except Exception as error:  # noqa: BLE001  # whatever it is, the next attempt may do
-                self._say_away(line.reason or type(error).__name__, error)
+                unfit = str(error) if isinstance(error, SettingsError) else ""
+                self._say_away(unfit or line.reason or type(error).__name__, error)
             else:
                 attempt = 0
                 await self._stay(line)
@@ -244,7 +245,7 @@ class Link:
     def _say_away(self, problem: str, error: Exception | None) -> None:
         if problem != self.problem:
             self.problem = problem
-            detail = None if error is None else str(error)
+            detail = None if error is None or isinstance(error, SettingsError) else str(error)
             report(logging.ERROR, "no connection to Redis", problem=problem, detail=detail)
 
     async def _stay(self, line: Line) -> None:
