@@ -110,8 +110,33 @@ LAYERS: Final[tuple[tuple[str, ...], ...]] = (
         "refusing",
         "serving",
     ),
-    # 7: frameworks, other people's libraries, and other people's tests
-    ("adapters.*", "context_tokens", "testing.*"),
+    # 7: frameworks, engines, other people's libraries, and other people's tests
+    (
+        *(
+            f"backplanes.redis.{module}"
+            for module in (
+                "backoff",
+                "address",
+                "health",
+                "names",
+                "letters",
+                "scripts",
+                "pending",
+                "topics",
+                "line",
+                "jobs",
+                "opening",
+                "link",
+                "record_scripts",
+                "records",
+                "backplane",
+            )
+        ),
+        "backplanes.redis",
+        "adapters.*",
+        "context_tokens",
+        "testing.*",
+    ),
     # 8: what is built on the hooks, and programs
     ("observe.*", "demo.*", "cli"),
 )

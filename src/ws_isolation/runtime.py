@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar, final
 
 from . import closing
 from .access import Access
-from .backplanes.base import Lease, Presence, Revocation
+from .backplanes.base import Closing, Lease, Presence, Revocation
 from .backplanes.memory import MemoryBackplane
 from .chain import Chain
 from .clockwork import Clockwork
@@ -235,6 +235,9 @@ class Runtime:
         await self._within(self.settings.close_seconds, self._readings)
         for live in self.streams.all():
             self.backplane.release(live.identity, live)
+        given: object = self._given
+        if isinstance(given, Closing):
+            await given.close()
         self._clockwork.stop()
         self._clear()
         self._stopped = True
@@ -375,8 +378,8 @@ class Runtime:
         envelope = await self.backplane.publish(identity, draft)
         live.lifecycle.apply(event)
         live.touched = now
-        if live.last is not envelope and live.chain is not None:
-            live.arrived(envelope)  # an engine that announces it later: then it is a repetition
+        if live.last is not envelope and envelope.durable and live.chain is not None:
+            live.arrived(envelope)  # an engine that announces it later: then it is a repetition; a piece would be two
         if self.observer is not None:
             self.observer.event_published(event.type, durable=event.durable)
         queued, refused = live.counts if live.last is envelope else (0, 0)

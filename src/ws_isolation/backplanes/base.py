@@ -1,8 +1,8 @@
 """
 What the engine behind the streams must be able to do: one protocol for each capability.
 
-``Bus`` and ``History`` are what a factory needs. ``Revocation`` and ``Presence``
-are what an engine may have besides: the factory looks whether their methods are
+``Bus`` and ``History`` are what a factory needs. ``Revocation``, ``Presence`` and
+``Closing`` are what an engine may have besides: the factory looks whether their methods are
 there. Without them revocations and limits hold for each process by itself, and
 ``ManagerFactory.self_check()`` says so.
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from ..events.envelope import Envelope
     from ..stream import Draft, Page, Start
 
-__all__ = ("Backplane", "Bus", "History", "Lease", "Listener", "Presence", "Revocation")
+__all__ = ("Backplane", "Bus", "Closing", "History", "Lease", "Listener", "Presence", "Revocation")
 
 
 class Listener(Protocol):
@@ -236,6 +236,20 @@ class Presence(Protocol):
 
     async def present(self, identity: Identity, /) -> tuple[Lease, ...]:
         """Return the identity's leases that have not ended, oldest first."""
+        ...
+
+
+@runtime_checkable
+class Closing(Protocol):
+    """Connections that have an end."""
+
+    async def close(self) -> None:
+        """
+        Hear that a factory has stopped and taken its listeners off; end what nobody else needs.
+
+        Does not raise and takes a second or two at most. Nothing while others
+        listen; whatever is asked later begins anew.
+        """
         ...
 
 

@@ -1,0 +1,261 @@
+"""
+Streams on Redis or Valkey: the same promises for many processes.
+
+Rule 1: what the engine decides, it decides in one script. Rule 2: what this
+process publishes is announced to its own listeners by the script's answer: on
+one connection, answers and announcements come in the order of the engine, so
+nothing is read that this process wrote. Rule 3: what others wrote is checked
+before anybody hears of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import ssl as tls
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final, cast, final
+
+from typing_extensions import override
+
+from ...errors import EngineTimeoutError, SettingsError
+from ...events.envelope import Envelope, too_large
+from ...ids import new_epoch
+from ...oplog import report
+from ...settings import Settings
+from ...stream import Cursor, Page
+from .address import Address
+from .health import Health
+from .jobs import Ask, MalformedError
+from .letters import Letters, RefusedError, Signal
+from .link import Bounds, Link
+from .names import Names
+from .records import SCRIPTS, Records
+from .scripts import publish_script, read_script
+from .topics import Topics
+
+if TYPE_CHECKING:
+    from ...keys import Identity
+    from ...stream import Draft, Start
+    from ..base import Listener
+
+__all__ = ("RedisBackplane",)
+
+_ID_LENGTH: Final = 36
+_MOST_EPOCH: Final = 64
+
+
+@final
+class RedisBackplane(Records):
+    """
+    The streams of all processes that are given the same engine, application name and keys.
+
+    Making it is configuration and nothing else: it may stand at module level.
+    It connects by its first use, in whatever event loop that is.
+
+    Args:
+        url: ``redis://user:password@host:port/database``, ``rediss://`` (TLS) or ``unix:///path?db=0``.
+        settings: The bounds of streams; those of the factory.
+        keys: Secrets of at least 32 bytes that every process has, the newest first.
+        app: The application's name on the engine: 1 to 32 of ``a-z0-9_.-``.
+        answer_seconds: An engine that takes longer to answer loses the connection.
+        send_seconds: How long one call waits for the engine in all.
+        ssl: For ``rediss``; Python's default context where None.
+        allow_plain: Speak to another machine without TLS.
+        allow_unsigned: Work without keys: whoever can write to the engine can speak as any user's agent.
+
+    Raises:
+        SettingsError: An argument is not allowed; says what would be.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        settings: Settings | None = None,
+        /,
+        *,
+        keys: Sequence[bytes] = (),
+        app: str = "ws",
+        answer_seconds: float = 2.0,
+        send_seconds: float = 5.0,
+        ssl: tls.SSLContext | None = None,
+        allow_plain: bool = False,
+        allow_unsigned: bool = False,
+    ) -> None:
+        bounds = Settings() if settings is None else settings
+        self._address = address = Address.parse(url, ssl)
+        if not address.is_local:
+            _require_safe(address, is_signed=bool(keys), plain=allow_plain, unsigned=allow_unsigned)
+        self._bounds = Bounds(answer_seconds, send_seconds)
+        self._letters = Letters(new_epoch(), tuple(keys), bounds.event_bytes)
+        self._names = Names(app, address.database)
+        self._say = "PUBLISH"
+        self._publish = publish_script(bounds, self._say)
+        self._read = read_script(bounds)
+        self._topics = Topics()
+        self._link: Link | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._refused = 0
+
+    def __repr__(self) -> str:
+        return f"<RedisBackplane at {self._address!r}>"
+
+    async def publish(self, identity: Identity, draft: Draft, /) -> Envelope:
+        """Do the same as ``Bus.publish()``."""
+        link = self._connected()
+        parts = draft.parts
+        if parts.size >= draft.event_bytes:
+            raise too_large(draft.event.type, parts.size + 1, draft.event_bytes)
+        top, window, channel = self._names.stream(identity)
+        sha, node, seal = self._publish.sha, self._letters.node, self._letters.sign(identity, draft)
+
+        def words(again: bool) -> tuple[bytes | str | int, ...]:  # noqa: FBT001  # how a job says it
+            kind = ("again" if again else "new") if parts.durable else "piece"
+            return (
+                "EVALSHA", sha, 3, top, window, channel,
+                node, parts.head, parts.tail, seal, draft.id, draft.event_bytes, kind,
+            )  # fmt: skip
+
+        def placed(reply: object) -> Envelope:
+            if type(reply) is int:
+                raise too_large(draft.event.type, reply, draft.event_bytes)
+            epoch, seq, prev = _place(reply)
+            envelope = draft.at(epoch=epoch, seq=seq, prev=prev)
+            topic = self._topics.find(identity)
+            if topic is not None:
+                for listener in topic.listeners:
+                    listener.arrived(envelope)
+            return envelope
+
+        return await link.do(Ask("publish()", words, placed, link.due(), parts.size + len(seal)))
+
+    async def subscribe(self, identity: Identity, listener: Listener, /) -> None:
+        """Do the same as ``Bus.subscribe()``."""
+        link = self._connected()
+        heard: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        def tell() -> None:
+            if not heard.done():
+                heard.set_result(None)
+
+        self._topics.join(identity, self._names.stream(identity)[2].encode(), listener, tell)
+        link.flush_soon()
+        try:
+            async with asyncio.timeout_at(link.due()):
+                await heard
+        except TimeoutError:
+            self.release(identity, listener)
+            call, state = "subscribe()", "nobody listens; try again"
+            raise EngineTimeoutError(call, state) from None
+        except BaseException:
+            self.release(identity, listener)
+            raise
+
+    def release(self, identity: Identity, listener: Listener, /) -> None:
+        """Do the same as ``Bus.release()``."""
+        self._topics.leave(identity, listener)
+        if self._link is not None and self._topics.has_commands:
+            self._link.flush_soon()
+
+    async def read(self, identity: Identity, start: Start, /) -> Page:
+        """Do the same as ``History.read()``."""
+        link = self._connected()
+        top, window, _ = self._names.stream(identity)
+        epoch, first = "", 0
+        if start == "window":
+            first = 1
+        elif start is not None:
+            epoch, first = start.epoch, start.seq + 1
+        words = ("EVALSHA", self._read.sha, 2, top, window, self._letters.node, epoch, first)
+
+        def page(reply: object) -> Page:
+            if type(reply) is not list:
+                raise MalformedError
+            items = cast("list[object]", reply)
+            where, seq, last = _place(items[:3])
+            entries = (self._believed(identity, item) for item in items[3:])
+            return Page(Cursor(where, seq, last), tuple(entry for entry in entries if isinstance(entry, Envelope)))
+
+        return await link.do(Ask("read()", lambda _again: words, page, link.due()))
+
+    async def close(self) -> None:
+        """Do the same as ``Closing.close()``: nothing while somebody listens."""
+        link = self._link
+        if link is not None and not len(self._topics):
+            self._link = None
+            await link.close()
+
+    def health(self) -> Health:
+        """Return how the engine is doing, for a readiness probe and for metrics; asks nobody."""
+        link = self._link
+        if link is None:
+            return Health(is_up=False, refused=self._refused)
+        checked = link.checked
+        return Health(
+            is_up=link.is_up,
+            problem=link.problem,
+            server="" if checked is None else checked.server,
+            notes=() if checked is None else checked.notes,
+            waiting=link.waiting,
+            connections=link.connections,
+            refused=self._refused,
+        )
+
+    def announced(self, channel: bytes, letter: bytes, /) -> None:
+        """Take what the engine announces."""
+        if letter.startswith(self._letters.own):
+            return  # its answer has said so
+        topic = self._topics.by_channel(channel)
+        if topic is None or not topic.is_heard:
+            return
+        said = self._believed(topic.identity, letter)
+        if isinstance(said, Envelope):
+            for listener in topic.listeners:
+                listener.arrived(said)
+        elif said is not None:
+            self._signal(topic.identity, said)
+
+    def _believed(self, identity: Identity, letter: object) -> Envelope | Signal | None:
+        try:
+            return self._letters.hear(identity, letter if isinstance(letter, bytes) else b"")
+        except RefusedError as error:
+            self._refused += 1
+            report(logging.ERROR, "security: refused what stood on the bus", problem=str(error), count=self._refused)
+            return None
+
+    @override
+    def _connected(self) -> Link:
+        loop = asyncio.get_running_loop()
+        if self._link is None or self._loop is not loop:
+            pulse = self._names.pulse(self._letters.node)
+            if self._loop is not loop:
+                self._topics = Topics()
+            self._loop = loop
+            scripts = (self._publish, self._read, *SCRIPTS)
+            self._link = Link(
+                self._address, self._bounds, scripts=scripts, topics=self._topics, pulse=pulse, owner=self
+            )
+        return self._link
+
+
+def _place(reply: object) -> tuple[str, int, str]:
+    """Return epoch, seq and id out of what a script returned."""
+    match reply:
+        case [bytes() as epoch, bytes() as seq, bytes() as last]:
+            if 0 < len(epoch) <= _MOST_EPOCH and seq.isdigit() and len(last) in (0, _ID_LENGTH):
+                return epoch.decode("ascii"), int(seq), last.decode("ascii")
+        case _:
+            pass
+    raise MalformedError
+
+
+def _require_safe(address: Address, *, is_signed: bool, plain: bool, unsigned: bool) -> None:
+    if address.tls is None and not plain:
+        msg = "the engine is on another machine: use rediss://, or set allow_plain=True where the network is trusted"
+        raise SettingsError(msg)
+    if not is_signed and not unsigned:
+        msg = (
+            "the engine is on another machine: give every process the same secret, "
+            "RedisBackplane(url, keys=(secret,)) of 32 bytes or more, or set allow_unsigned=True"
+        )
+        raise SettingsError(msg)

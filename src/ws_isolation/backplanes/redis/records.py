@@ -1,0 +1,167 @@
+"""
+Revocations and leases on the engine.
+
+Rule 1: what was not answered is not known: it raises, and nobody is let in.
+Rule 2: each step may be done twice. Rule 3: what is announced is a hint; the
+record says what holds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Final, TypeVar, cast
+
+from ..base import Lease
+from .jobs import Ask, MalformedError
+from .letters import Letters, Signal
+from .record_scripts import ENTER, LEAVE, PRESENT, RENEW, REVOKE
+
+if TYPE_CHECKING:
+    from ...keys import Identity
+    from .link import Link
+    from .names import Names
+    from .scripts import Script
+    from .topics import Topics
+
+__all__ = ("SCRIPTS", "Records")
+
+SCRIPTS: Final = (REVOKE, ENTER, RENEW, LEAVE, PRESENT)
+_T = TypeVar("_T")
+
+_LAST_MS: Final = 2**53
+_REVOKED: Final = Signal("revoked")
+
+
+class Records(ABC):
+    """``Revocation`` and ``Presence``, for a backplane that has the rest."""
+
+    _names: Names
+    _letters: Letters
+    _topics: Topics
+    _say: str
+    """The command that announces."""
+    _link: Link | None
+
+    @abstractmethod
+    def _connected(self) -> Link:
+        """Return the link of the running loop."""
+
+    async def revoke(self, identity: Identity, until: float | None, /) -> None:
+        """Do the same as ``Revocation.revoke()``."""
+        end = "ever" if until is None else str(max(1, min(_LAST_MS, int(until * 1_000))))
+        letter = self._letters.say(identity, _REVOKED)
+        keys = (self._names.bar(identity), self._names.stream(identity)[2])
+        await self._ask("revoke()", REVOKE, keys, (end, letter, self._say), _number)
+        self._signal(identity, _REVOKED)
+
+    async def lift(self, identity: Identity, /) -> bool:
+        """Do the same as ``Revocation.lift()``."""
+        return await self._count("lift()", "DEL", self._names.bar(identity)) > 0
+
+    async def bars(self, identity: Identity, /) -> bool:
+        """Do the same as ``Revocation.bars()``."""
+        return await self._count("bars()", "EXISTS", self._names.bar(identity)) > 0
+
+    async def enter(
+        self, lease: Lease, /, *, most: int | None, replace: bool, seconds: float
+    ) -> tuple[str, ...] | None:
+        """Do the same as ``Presence.enter()``."""
+        whose = lease.identity
+        limit = "" if most is None else most
+        words = (lease.connection_id, repr(lease.since), limit, int(replace), _ms(seconds))
+        gone = await self._ask("enter()", ENTER, self._names.leases(whose), words, _texts_or_none)
+        for connection_id in gone or ():
+            signal = Signal("replaced", connection_id)
+            self._signal(whose, signal)
+            self._tell("replaced()", (self._say, self._names.stream(whose)[2], self._letters.say(whose, signal)))
+        return gone
+
+    async def renew(self, leases: Sequence[Lease], /, *, seconds: float) -> tuple[str, ...]:
+        """Do the same as ``Presence.renew()``."""
+        by_identity: dict[Identity, list[str]] = {}
+        for lease in leases:
+            by_identity.setdefault(lease.identity, []).extend((lease.connection_id, repr(lease.since)))
+        replies = await asyncio.gather(
+            *(
+                self._ask("renew()", RENEW, self._names.leases(identity), (_ms(seconds), *words), _texts)
+                for identity, words in by_identity.items()
+            )
+        )
+        return tuple(one for reply in replies for one in reply)
+
+    def leave(self, lease: Lease, /) -> None:
+        """Do the same as ``Presence.leave()``."""
+        if self._link is not None:
+            self._tell("leave()", ("EVALSHA", LEAVE.sha, 2, *self._names.leases(lease.identity), lease.connection_id))
+
+    async def present(self, identity: Identity, /) -> tuple[Lease, ...]:
+        """Do the same as ``Presence.present()``."""
+        texts = await self._ask("present()", PRESENT, self._names.leases(identity), (), _texts)
+        return tuple(
+            Lease(identity, connection_id, float(since))
+            for connection_id, since in zip(texts[::2], texts[1::2], strict=True)
+        )
+
+    async def _ask(
+        self,
+        call: str,
+        script: Script,
+        keys: tuple[str, ...],
+        words: tuple[bytes | str | int, ...],
+        read: Callable[[object], _T],
+    ) -> _T:
+        command = ("EVALSHA", script.sha, len(keys), *keys, *words)
+        link = self._connected()
+        return await link.do(Ask(call, lambda _again: command, read, link.due()))
+
+    async def _count(self, call: str, *command: str) -> int:
+        link = self._connected()
+        return await link.do(Ask(call, lambda _again: command, _number, link.due()))
+
+    def _tell(self, call: str, command: tuple[bytes | str | int, ...]) -> None:
+        """Ask for something whose answer nobody awaits."""
+        link = self._connected()
+        job = Ask(call, lambda _again: command, _same, link.due())
+        job.answer.add_done_callback(_heeded)
+        link.add(job)
+
+    def _signal(self, identity: Identity, signal: Signal) -> None:
+        """Tell the listeners of this process."""
+        topic = self._topics.find(identity)
+        for listener in () if topic is None else topic.listeners:
+            if signal.kind == "revoked":
+                listener.revoked()
+            elif signal.kind == "replaced":
+                listener.replaced(signal.connection_id)
+
+
+def _heeded(answer: asyncio.Future[object]) -> None:
+    """Take the answer, whatever it is: what failed ends by its time."""
+    if not answer.cancelled():
+        answer.exception()
+
+
+def _ms(seconds: float) -> int:
+    return max(1, int(seconds * 1_000))
+
+
+def _same(reply: object) -> object:
+    return reply
+
+
+def _number(reply: object) -> int:
+    if type(reply) is not int:
+        raise MalformedError
+    return reply
+
+
+def _texts_or_none(reply: object) -> tuple[str, ...] | None:
+    return None if reply == 0 else _texts(reply)
+
+
+def _texts(reply: object) -> tuple[str, ...]:
+    if type(reply) is not list:
+        raise MalformedError
+    return tuple(str(cast("bytes", one), "ascii") for one in cast("list[object]", reply))

