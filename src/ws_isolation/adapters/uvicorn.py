@@ -31,7 +31,12 @@ except ImportError as _error:
 __all__ = ("TESTED", "UvicornFrames")
 
 TESTED: Final[Mapping[str, frozenset[str]]] = MappingProxyType(
-    {"uvicorn": frozenset({"0.54.0"}), "websockets": frozenset({"17.4"})}
+    {
+        "uvicorn": frozenset({"0.54.0"}),
+        "websockets": frozenset(
+            {"15.0", "15.0.1", "16.0", "16.1", "16.1.1", "17.0", "17.0.1", "17.1", "17.2", "17.3", "17.4"}
+        ),
+    }
 )
 """The releases on which frames are written; on others the server's own ``send`` is called."""
 
