@@ -21,6 +21,7 @@ from .errors import TransportClosedError
 from .latch import resolve
 from .oplog import report
 from .session_core import SessionCore, State
+from .session_home import Home
 from .stepping import Parked, rest, step
 from .steps import (
     Close,
@@ -40,7 +41,6 @@ from .steps import (
 
 if TYPE_CHECKING:
     from .events.envelope import Envelope
-    from .session_home import Home
     from .stream import Gap
     from .typing import Transport
 
