@@ -132,7 +132,7 @@ class CoreState:
             events=settings.outbox_events, size=settings.outbox_bytes, event_bytes=settings.event_bytes
         )
         self._seq = 0
-        self._inbox = 0
+        self._inbox: int = 0
         self._rate = TokenBucket(per_minute=settings.messages_per_minute, burst=settings.message_burst, now=now)
         self._shared_rate = shared_rate
         self._errors = 0

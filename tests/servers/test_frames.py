@@ -177,7 +177,8 @@ async def test_order_with_pings() -> None:
         for n in range(60):
             await transport.send(f"{n} " + "x" * 70_000)
             protocol.send_keepalive_ping()
-            protocol.pong_timer.cancel()
+            timer: Any = protocol.pong_timer
+            timer.cancel()
             protocol.pong_timer = None
             await asyncio.sleep(0)
         await transport.receive()

@@ -70,7 +70,8 @@ class AsgiOpening:
         await self._connected()
         transport = AsgiTransport(self._receive, self._send, self._gone)
         await transport.pass_on({"type": "websocket.accept", "subprotocol": subprotocol, "headers": []})
-        line = (self._scope.get("extensions") or {}).get(EXTENSION)
+        extensions: Mapping[str, object] = self._scope.get("extensions") or {}
+        line = extensions.get(EXTENSION)
         return line.transport(transport) if type(line) is Line else transport
 
     async def refuse(self, status: int, retry_after: int | None, /) -> None:

@@ -97,7 +97,7 @@ class UvicornFrames:
             reason = self._reason(send)
             if reason is None:
                 protocol = cast("ServerProtocol", cast("MethodType", send).__self__)
-                extensions = {**(scope.get("extensions") or {}), EXTENSION: Line(protocol, self._note)}
+                extensions: dict[str, Any] = {**(scope.get("extensions") or {}), EXTENSION: Line(protocol, self._note)}
                 scope = {**scope, "extensions": extensions}
             else:
                 self._note(reason)
@@ -107,9 +107,10 @@ class UvicornFrames:
         if not self._tested:
             return "version"
         # Exact: a subclass, a wrapper or a patched send may do more than write.
-        if type(send) is not MethodType or type(send.__self__) is not WebSocketsSansIOProtocol:
+        method: object = send
+        if not isinstance(method, MethodType) or type(method.__self__) is not WebSocketsSansIOProtocol:
             return "server"
-        return None if send.__func__ is _SEND else "server"
+        return None if method.__func__ is _SEND else "server"
 
     def _note(self, reason: Reason | None) -> None:
         if reason is None:
