@@ -125,9 +125,9 @@ def test_another_machine_wants_tls_and_keys() -> None:
     with pytest.raises(errors.SettingsError, match="allow_unsigned"):
         RedisBackplane("rediss://engine.example")
 
-    assert RedisBackplane("rediss://engine.example", keys=(KEY,))
-    assert RedisBackplane("redis://engine.example", allow_plain=True, allow_unsigned=True)
-    assert RedisBackplane("redis://localhost")
+    RedisBackplane("rediss://engine.example", keys=(KEY,))
+    RedisBackplane("redis://engine.example", allow_plain=True, allow_unsigned=True)
+    RedisBackplane("redis://localhost")
 
 
 # Names.
@@ -295,12 +295,11 @@ def test_bounds() -> None:
     """
     by_number, by_bytes = Pending(2, 1_000), Pending(10, 20)
     for pending in (by_number, by_bytes):
-        pending.add(Note("a"))
-        assert not pending.is_full
-        pending.add(Note("b"))
-        assert pending.is_full
-        pending.take()
-        assert not pending.is_full
+        was_full: list[bool] = []
+        for step in (lambda: pending.add(Note("a")), lambda: pending.add(Note("b")), pending.take):  # noqa: B023  # at once
+            step()
+            was_full.append(pending.is_full)
+        assert [False, True, False] == was_full
 
 
 def test_nothing_waits_for_ever() -> None:
@@ -326,6 +325,7 @@ class Ear:
     """
 
     interruptions: int = 0
+    gone: list[str] = attrs.field(factory=list[str])
 
     def arrived(self, envelope: object, /) -> None:
         """
@@ -339,8 +339,9 @@ class Ear:
 
     def replaced(self, connection_id: str, /) -> None:
         """
-        Hear it.
+        Note it.
         """
+        self.gone.append(connection_id)
 
     def interrupted(self) -> None:
         """
