@@ -12,9 +12,9 @@ from tests.engines.nodes import nodes, until
 from tests.engines.running import Engine
 from tests.engines.test_parts import Ear
 from tests.shell import note
-from ws_isolation import Settings
+from ws_isolation import Settings, errors
 from ws_isolation.backplanes.base import Lease
-from ws_isolation.events import AgentMessageDelta, AgentStarted
+from ws_isolation.events import AgentCancelled, AgentMessageDelta, AgentStarted, ToolExecuting
 from ws_isolation.ids import new_uuid7
 from ws_isolation.keys import Identity
 from ws_isolation.stream import Cursor
@@ -183,3 +183,25 @@ async def test_an_engine_that_falls_back(engine: Engine) -> None:
 
         assert [*range(8), "new"] == client.values
         assert ["divergence"] == client.gaps
+
+
+@pytest.mark.requirement("P3")
+async def test_a_run_keeps_its_rules_while_the_engine_is_waited_for(shared_engine: Engine) -> None:
+    """
+    Sent at the same time, events of a run get different places in it, and of two ends one is refused.
+    """
+    user = f"alice-{new_uuid7()}"
+    async with nodes(shared_engine.url) as (one, two):
+        client = await two.connect(user)
+        manager = one.manager(user)
+        await manager.send(AgentStarted(agent_name="a", run_id="r", thread_id="t"))
+        tools = [ToolExecuting(run_id="r", thread_id="t", tool_call_id=f"c{n}", tool_name="x") for n in range(5)]
+        await asyncio.gather(*(manager.send(tool) for tool in tools))
+        end = AgentCancelled(run_id="r", thread_id="t", reason="user")
+        results = await asyncio.gather(manager.send(end), manager.send(end), return_exceptions=True)
+        await manager.send(note("end"))
+        await until(lambda: "end" in client.values)
+
+        frames = [frame for frame in client.transport.frames if "run_seq" in frame]
+        assert list(range(1, 8)) == [frame["run_seq"] for frame in frames]
+        assert [False, True] == [isinstance(result, errors.LifecycleError) for result in results]
