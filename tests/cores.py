@@ -23,6 +23,7 @@ from ws_isolation.steps import (
     Ended,
     Finished,
     Input,
+    Joined,
     Missed,
     Offered,
     PeerGone,
@@ -70,14 +71,28 @@ def make_core(
     """
     Return a live core of Alice.
     """
+    core = joining_core(settings, context, wire, enforce_pongs=enforce_pongs, expires_in=expires_in)
+    core.handle(Joined((stream_of() if stream is None else stream).cursor, answer, START))
+    return core
+
+
+def joining_core(
+    settings: Settings | None = None,
+    context: UserExecutionContext | None = None,
+    wire: Wire = DEFAULT_WIRE,
+    *,
+    enforce_pongs: bool = True,
+    expires_in: float | None = None,
+) -> SessionCore:
+    """
+    Return a core of Alice that does not know yet where her stream stands.
+    """
     return SessionCore(
         context=make_context() if context is None else context,
         connection_id="connection-1",
         incident_id="7f3a9c21d0",
         settings=Settings() if settings is None else settings,
         wire=wire,
-        top=(stream_of() if stream is None else stream).cursor,
-        answer=answer,
         enforce_pongs=enforce_pongs,
         expires_in=expires_in,
         now=START,
@@ -117,6 +132,7 @@ def one_of_each(now: float = START) -> list[Input]:
     Return an input of each kind.
     """
     return [
+        Joined(stream_of().cursor, None, now),
         Offered(envelope_of(stream_of())),
         Missed(Gap("divergence", stream_of().cursor)),
         Received(text(type="hello"), now),

@@ -61,12 +61,23 @@ LAYERS: Final[tuple[tuple[str, ...], ...]] = (
         "decoding",
     ),
     # 4: one socket, as a state machine
-    ("wire", "steps", "session_core", "admission"),
+    (
+        "wire",
+        "steps",
+        "core_state",
+        "core_writing",
+        "core_manners",
+        "core_reading",
+        "core_joining",
+        "session_core",
+        "admission",
+    ),
     # 5: where streams live
     ("backplanes", "backplanes.memory", "streams"),
     # 6: the asyncio shell
     (
         "finishing",
+        "latch",
         "oplog",
         "access",
         "places",
@@ -77,19 +88,29 @@ LAYERS: Final[tuple[tuple[str, ...], ...]] = (
         "run",
         "manager",
         "stepping",
+        "session_home",
+        "session_writing",
+        "session_ending",
+        "session_joining",
+        "session_reading",
         "session",
         "router",
         "clockwork",
         "entrance",
         "runtime",
+        "gate",
+        "reports",
+        "factory_door",
         "factory",
         "threads",
         "blocking",
+        "publisher",
+        "blocking_publisher",
         "after_commit",
         "refusing",
         "serving",
     ),
-    # 7: frameworks, engines, and other people's tests
+    # 7: frameworks, engines, other people's libraries, and other people's tests
     (
         *(
             f"backplanes.redis.{module}"
@@ -113,6 +134,7 @@ LAYERS: Final[tuple[tuple[str, ...], ...]] = (
         ),
         "backplanes.redis",
         "adapters.*",
+        "context_tokens",
         "testing.*",
     ),
     # 8: what is built on the hooks, and programs

@@ -23,6 +23,7 @@ EXTRA: Final = frozenset(
         "fastapi",
         "hiredis",
         "httpx",
+        "jwt",
         "playwright",
         "pydantic",
         "rich",

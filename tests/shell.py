@@ -10,7 +10,9 @@ from typing import Any, TypeAlias
 
 import attrs
 
+from tests.openings import MemoryOpening
 from ws_isolation import IsolatedManager, ManagerFactory, Session, Settings, UserExecutionContext, events
+from ws_isolation.serving import Authenticate, serve_opening
 from ws_isolation.testing import FakeClock, RecordingTransport, make_context
 from ws_isolation.testing.clock import settle
 from ws_isolation.typing import Transport
@@ -85,6 +87,21 @@ class Bench:
         for _ in range(turns or 0):
             await asyncio.sleep(0)
         return served
+
+    async def admit(self, authenticate: Authenticate) -> Served:
+        """
+        Serve a new session from its handshake on, with what *authenticate* says.
+        """
+        sessions: list[Session] = []
+
+        async def handler(session: Session) -> None:
+            sessions.append(session)
+            await session.wait_closed()
+
+        opening = MemoryOpening()
+        task = asyncio.create_task(serve_opening(opening, self.factory, authenticate, handler))
+        await settle()
+        return Served(self.clock, sessions[0], opening.transport, task)
 
 
 @attrs.define

@@ -7,7 +7,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections.abc import Callable, Generator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 
 import pytest
 
@@ -67,6 +67,56 @@ async def test_rollback_drops() -> None:
                         database.execute("insert into names values ('a')")
         assert ["too early"] == [event["data"]["value"] for event in await here.events()]
         assert (0, ()) == (len(later), later.deliveries)
+
+
+@contextmanager
+def nested(database: sqlite3.Connection) -> Generator[None]:
+    """A savepoint: released, or rolled back."""
+    database.execute("savepoint one")
+    try:
+        yield
+    except BaseException:
+        database.execute("rollback to one")
+        raise
+    finally:
+        database.execute("release one")
+
+
+@pytest.mark.requirement("P3")
+async def test_savepoints() -> None:
+    """What a savepoint takes back is not sent, what it keeps is; without ``savepoint()`` both would be."""
+    async with desk() as here:
+        with table() as database:
+            database.execute("insert into names values ('a')")
+            database.commit()
+            async with AfterCommit(here.manager) as later:
+                with database:
+                    database.execute("insert into names values ('b')")
+                    later.send(note("outer"))
+                    with later.savepoint(), nested(database):
+                        later.send(note("kept"))
+                    with suppress(sqlite3.IntegrityError), later.savepoint(), nested(database):
+                        later.send(note("taken back"))
+                        with later.savepoint(), nested(database):
+                            later.send(note("taken back, inside"))
+                        database.execute("insert into names values ('a')")
+                    with suppress(sqlite3.IntegrityError), nested(database):  # the negative control
+                        later.send(note("nobody told"))
+                        database.execute("insert into names values ('a')")
+                    later.send(note("last"))
+            assert ["a", "b"] == names(database)
+        assert ["outer", "kept", "nobody told", "last"] == [event["data"]["value"] for event in await here.events()]
+
+
+async def test_a_savepoint_of_what_is_rolled_back() -> None:
+    """A savepoint that was kept is dropped with its transaction."""
+    async with desk() as here:
+        with pytest.raises(LookupError):
+            async with AfterCommit(here.manager) as later:
+                with later.savepoint():
+                    later.send(note())
+                raise LookupError
+        assert [] == await here.events()
 
 
 async def test_limit() -> None:

@@ -278,7 +278,7 @@ def test_right_arrow_is_let_through(module: str, source: str) -> None:
         ("keys", "import secrets", "imports secrets"),
         ("stream", "import random", "imports random"),
         ("outbox", "import threading", "imports threading"),
-        ("session_core", "import socket", "imports socket"),
+        ("core_writing", "import socket", "imports socket"),
         ("session_core", "import starlette.websockets", "imports starlette.websockets"),
         ("errors", "import sys", "imports sys"),
         ("context", "from datetime import datetime\ndatetime.now()", "reads the clock"),

@@ -5,16 +5,21 @@ Runs of code that is not async: the same events, the same ends, and a client's `
 from __future__ import annotations
 
 import asyncio
+import re
+import threading
+from collections.abc import Callable
 from concurrent.futures import CancelledError
 
+import attrs
 import pytest
 
 from tests.managers import Around, Failing
 from tests.runs import Desk, check_nothing_left, check_pairs, desk
 from tests.shell import note
-from ws_isolation import Delivery, errors
-from ws_isolation.blocking import BlockingManager
-from ws_isolation.events import Custom, Event, Problem
+from ws_isolation import Delivery, IsolatedManager, Settings, errors
+from ws_isolation.blocking import BlockingManager, BlockingRun
+from ws_isolation.events import AgentCancelled, Custom, Event, Problem
+from ws_isolation.testing.clock import settle
 from ws_isolation.threads import Portal
 
 
@@ -208,3 +213,165 @@ async def test_time_out_while_it_begins() -> None:
         gate.set()
         assert ["agent_started", "agent_cancelled"] == await here.types()
         check_nothing_left(here)
+
+
+@attrs.define
+class Worker:
+    """
+    A thread in a run and a tool call that waits there, and goes on once it is let go.
+    """
+
+    manager: BlockingManager
+    then: Callable[[BlockingRun], object]
+    inside: asyncio.Event = attrs.field(factory=asyncio.Event)
+    let_go: threading.Event = attrs.field(factory=threading.Event)
+    raised: BaseException | None = None
+    run: BlockingRun | None = None
+
+    def work(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Be the thread."""
+        try:
+            with self.manager.run("a") as self.run, self.run.tool("t"):
+                loop.call_soon_threadsafe(self.inside.set)
+                assert self.let_go.wait(20)
+                self.then(self.run)
+        except BaseException as error:  # noqa: BLE001
+            self.raised = error
+
+
+class Heard(Around):
+    """Notes what it sends; the end of a run waits for the gate, if there is one."""
+
+    def __init__(self, inner: IsolatedManager, gate: asyncio.Event | None = None) -> None:
+        super().__init__(inner)
+        self.sent: list[Event] = []
+        self.gate = gate
+
+    async def send(self, event: Event, /) -> Delivery:
+        """Note and send."""
+        if self.gate is not None and isinstance(event, AgentCancelled):
+            await self.gate.wait()
+        delivery = await self.inner.send(event)
+        self.sent.append(event)
+        return delivery
+
+
+async def stopped_under(here: Desk, worker: Worker) -> None:
+    """Let the factory stop while *worker* is inside, then let it go."""
+    thread = asyncio.create_task(asyncio.to_thread(worker.work, asyncio.get_running_loop()))
+    await worker.inside.wait()
+    await here.stop_factory()
+    assert worker.run is not None
+    assert not worker.run.is_open
+    worker.let_go.set()
+    await thread
+
+
+def raise_it(error: Exception) -> Callable[[BlockingRun], object]:
+    """Return what raises *error* in the block."""
+
+    def then(_run: BlockingRun) -> object:
+        raise error
+
+    return then
+
+
+def thinks(run: BlockingRun) -> object:
+    """Go on thinking."""
+    return run.thinking("x")
+
+
+def completes(run: BlockingRun) -> object:
+    """End the run."""
+    return run.complete("x")
+
+
+def leaves(_run: BlockingRun) -> object:
+    """Do nothing more."""
+    return None
+
+
+FAULT = ValueError("the worker's own")
+
+
+@pytest.mark.scenario("S34")
+@pytest.mark.requirement("P2", "P3")
+@pytest.mark.parametrize(
+    ("then", "raises"),
+    [
+        (thinks, r"cannot call thinking\(\): the run has ended .* the factory stops"),
+        (completes, r"cannot call complete\(\): the run has ended .* the factory stops"),
+        (leaves, r"cannot call the end of tool\(\): the run has ended .* the factory stops"),
+        (raise_it(FAULT), "the worker's own"),
+    ],
+)
+async def test_the_factory_stops(then: Callable[[BlockingRun], object], raises: str) -> None:
+    """The stop ends a thread's run, once, as cancelled by the shutdown; the thread's next call says so."""
+    async with desk() as here:
+        heard = Heard(here.manager)
+        worker = Worker(BlockingManager(Portal(here.factory), heard, timeout=20), then)
+        await stopped_under(here, worker)
+
+        assert worker.raised is not None
+        assert re.search(raises, str(worker.raised))
+        assert isinstance(worker.raised, errors.InvalidStateError) or worker.raised is FAULT
+        assert ["agent_started", "tool_executing", "tool_completed", "agent_cancelled"] == [e.type for e in heard.sent]
+        end = heard.sent[-1]
+        assert isinstance(end, AgentCancelled)
+        assert "shutdown" == end.reason
+
+
+async def test_the_factory_stops_behind_a_thread_that_is_done() -> None:
+    """A thread that leaves its run without another call after the stop gets no error: the run has its end."""
+    async with desk() as here:
+        left = asyncio.Event()
+        let_go = threading.Event()
+        loop = asyncio.get_running_loop()
+        manager = blocking(here)
+
+        def work() -> str:
+            with manager.run("a"):
+                loop.call_soon_threadsafe(left.set)
+                assert let_go.wait(20)
+            return "after"
+
+        thread = asyncio.create_task(asyncio.to_thread(work))
+        await left.wait()
+        await here.stop_factory()
+        let_go.set()
+        assert "after" == await thread
+
+
+async def test_a_stop_that_a_run_holds_up(caplog: pytest.LogCaptureFixture) -> None:
+    """The stop ends within its bound also where the run's own end cannot be sent, and the log says so."""
+    async with desk() as here:
+        gate = asyncio.Event()
+        worker = Worker(BlockingManager(Portal(here.factory), Heard(here.manager, gate), timeout=20), thinks)
+        thread = asyncio.create_task(asyncio.to_thread(worker.work, asyncio.get_running_loop()))
+        await worker.inside.wait()
+        await here.stop_factory()
+        worker.let_go.set()
+        await thread
+        gate.set()
+        await settle()
+
+        assert isinstance(worker.raised, errors.InvalidStateError)
+        assert any("the stop left something open" in record.getMessage() for record in caplog.records)
+
+
+@pytest.mark.requirement("P3")
+async def test_no_other_bound_ends_it() -> None:
+    """A thread's run is no spawned work: it goes on when its user is away for longer than ``detached_seconds``."""
+    async with desk() as here:
+        worker = Worker(blocking(here), completes)
+        thread = asyncio.create_task(asyncio.to_thread(worker.work, asyncio.get_running_loop()))
+        await worker.inside.wait()
+        here.transport.client_leaves()
+        await settle()
+        assert not here.session.is_open
+        await here.clock.advance(Settings().detached_seconds + 1)
+        worker.let_go.set()
+        await thread
+
+        assert worker.raised is None
+        assert 0 == here.manager.stats().open_runs

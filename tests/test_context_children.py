@@ -151,7 +151,7 @@ def test_cannot_be_pickled(protocol: int) -> None:
     """
     Pickling is refused with each protocol, and says what to do instead.
     """
-    with pytest.raises(TypeError, match="never pickled: pass ids and claims, and authenticate again"):
+    with pytest.raises(TypeError, match="never pickled: give the other process a token, with export_context"):
         pickle.dumps(parent(), protocol)
 
 

@@ -28,8 +28,8 @@ from ws_isolation import (
     events,
 )
 from ws_isolation.delivery import ManagerStats
-from ws_isolation.factory import Report
 from ws_isolation.manager import RunMixin
+from ws_isolation.reports import Report
 from ws_isolation.testing import FakeClock, RecordingTransport, make_context
 from ws_isolation.testing.clock import settle
 

@@ -12,7 +12,7 @@ import pytest
 from tests.cores import START, make_core, text, types, written
 from tests.openings import MemoryOpening
 from tests.shell import Bench, Served, note
-from ws_isolation import Handshake, Run, Session, Settings, UserExecutionContext, closing, errors
+from ws_isolation import Handshake, Run, Settings, UserExecutionContext, closing, errors
 from ws_isolation.handshake import Credential
 from ws_isolation.keys import Identity
 from ws_isolation.rates import TokenBucket
@@ -254,18 +254,10 @@ async def _connected(answer: object, *, until: datetime) -> tuple[Bench, Served,
             raise answer
         return answer  # type: ignore[return-value]  # whatever the test wants
 
-    sessions: list[Session] = []
-
-    async def handler(session: Session) -> None:
-        sessions.append(session)
-        await session.wait_closed()
-
-    opening = MemoryOpening()
-    task = asyncio.create_task(serve_opening(opening, bench.factory, authenticate, handler))
+    served = await bench.admit(authenticate)
+    served.transport.client_sends(REFRESH)
     await settle()
-    opening.transport.client_sends(REFRESH)
-    await settle()
-    return bench, Served(bench.clock, sessions[0], opening.transport, task), seen
+    return bench, served, seen
 
 
 UNTIL = datetime.fromtimestamp(1_700_000_000, UTC) + timedelta(seconds=60)

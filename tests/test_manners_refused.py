@@ -179,16 +179,7 @@ async def test_one_ends_for_one_that_comes() -> None:
 @asynccontextmanager
 async def _serving(bench: Bench, authenticate: Any) -> AsyncGenerator[tuple[Bench, Served]]:
     """Serve one session to the end of the block."""
-    sessions: list[Session] = []
-
-    async def handler(session: Session) -> None:
-        sessions.append(session)
-        await session.wait_closed()
-
-    opening = MemoryOpening()
-    task = asyncio.create_task(serve_opening(opening, bench.factory, authenticate, handler))
-    await settle()
-    served = Served(bench.clock, sessions[0], opening.transport, task)
+    served = await bench.admit(authenticate)
     yield bench, served
     served.session.close()
     await served.over()

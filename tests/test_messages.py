@@ -23,6 +23,13 @@ def slugs(served: Served) -> list[str]:
     return [frame["slug"] for frame in served.transport.frames if "ws.error" == frame["type"]]
 
 
+async def fails() -> None:
+    """
+    Fail, as spawned work may.
+    """
+    raise LookupError
+
+
 class Reader:
     """
     Reads what comes, and keeps it.
@@ -74,28 +81,33 @@ async def test_the_window_of_ids() -> None:
     assert [ONE, TWO, ONE, ONE] == [message.id for message in reader.got]
 
 
-async def test_duplicates_end_no_session() -> None:
+@pytest.mark.requirement("P2")
+async def test_what_ends_no_session() -> None:
     """
-    To retry what may be lost is right: duplicates do not count among the 20 answers of a minute, other answers do.
+    Duplicates and the server's own failures do not count among the 20 answers of a minute: only rejections do.
     """
     bench, reader = Bench.new(Settings(message_burst=100)), Reader()
     served = await bench.serve(reader)
     for _ in range(32):
         served.transport.client_sends({"type": "ask", "id": ONE})
         await settle()
-    still_open = served.session.is_open
     for _ in range(21):
         served.session.report_failure(Message(type="ask"), LookupError())
+    served.session.spawn(fails())
+    await settle()
+    still_open = served.session.is_open
+    for _ in range(21):
+        served.session.reject(Message(type="ask"))
     await served.over()
 
     assert still_open
-    assert 31 == slugs(served).count("duplicate")
+    assert (31, 22, 20) == tuple(map(slugs(served).count, ("duplicate", "handler_error", "unknown_type")))
     assert served.ended_with(4022)
 
 
 async def test_what_may_be_sent_again() -> None:
     """
-    A rejected or forgotten message may come again under its id, one whose handling failed may not.
+    A message that was rejected, forgotten, or whose handling failed may come again under its id; no other may.
     """
     bench, reader = Bench.new(), Reader()
     served = await bench.serve(reader)
@@ -106,7 +118,7 @@ async def test_what_may_be_sent_again() -> None:
     def fail(message: Message) -> None:
         session.report_failure(message, LookupError())
 
-    actions: tuple[Callable[[Message], None], ...] = (session.reject, session.forget, fail, session.forget)
+    actions: tuple[Callable[[Message], None], ...] = (session.reject, session.forget, fail, lambda _: None)
     for act in actions:
         served.transport.client_sends({"type": "ask", "id": ONE})
         await settle()
@@ -116,6 +128,31 @@ async def test_what_may_be_sent_again() -> None:
 
     assert 4 == len(reader.got)
     assert ["unknown_type", "handler_error", "duplicate"] == slugs(served)
+
+
+async def test_a_late_failure_takes_back_no_success() -> None:
+    """
+    One that fails after its id has left the window does not let in a third, where the second has succeeded.
+    """
+    bench, reader = Bench.new(Settings(message_id_seconds=60.0)), Reader()
+    served = await bench.serve(reader)
+
+    async def ask() -> None:
+        served.transport.client_sends({"type": "ask", "id": ONE})
+        await settle()
+
+    await ask()
+    await bench.clock.advance(60)
+    await ask()
+    first, second = reader.got
+    served.session.report_failure(first, LookupError())
+    await ask()
+    before = slugs(served)
+    served.session.report_failure(second, LookupError())
+    await ask()
+
+    assert ["handler_error", "duplicate"] == before
+    assert 3 == len(reader.got)
 
 
 async def test_a_failure_is_told_without_its_words(caplog: pytest.LogCaptureFixture) -> None:

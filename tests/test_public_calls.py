@@ -166,7 +166,7 @@ SESSION: Final[dict[str, Use]] = {
     "manager_for": lambda session: session.manager_for(Message(type="canary")).send(note("canary")),
 }
 GUARD: Final = frozenset(
-    {"begin", "drain", "due", "end_by", "leave", "missed", "offer", "refresh_by", "renew", "serve"}
+    {"abandon", "begin", "drain", "due", "end_by", "join", "leave", "missed", "offer", "refresh_by", "renew", "serve"}
     | {"cancel_reason", "carry_threads", "narrow", "widen"}
 )
 """The guard's and the router's own, not for handlers; ``offer`` has the last hop's tests, ``renew`` the core's."""

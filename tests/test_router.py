@@ -163,9 +163,8 @@ async def test_answers() -> None:
     """
     gates = Gates.new()
     served = await Bench.new().serve(gates.router)
-    await say(
-        served, {"type": "what", "id": ID}, {"type": "slow", "id": ID, "data": {"text": 7}}, of("slow", "a", id=ID)
-    )
+    await say(served, {"type": "what", "id": ID}, {"type": "slow", "id": ID, "data": {"text": 7}})
+    await say(served, of("slow", "a", id=ID))
     unknown, invalid = problems(served)
 
     assert ("unknown_type", "what", ID) == (unknown["slug"], unknown["refused_type"], unknown["causation_id"])
@@ -178,7 +177,7 @@ async def test_answers() -> None:
 
 async def test_order() -> None:
     """
-    Messages are handled in their order, one at a time; concurrent ones beside them, and answers wait for nothing.
+    Messages are decoded and handled in their order, one at a time; concurrent ones beside them.
     """
     gates = Gates.new()
     served = await Bench.new().serve(gates.router)
@@ -190,9 +189,11 @@ async def test_order() -> None:
     assert ["+a", "+x", "+y"] == before
     assert ["unknown_type"] == slugs(served)
     assert ["-y", "-a", "+b"] == gates.log[3:]
+    await say(served, {"type": "slow", "data": {"text": 7}}, of("slow", "c"))
+    assert ["unknown_type"] == slugs(served)
     await gates.open("b")
-    await say(served, of("slow", "c"))
     assert ["-b", "+c"] == gates.log[6:]
+    assert ["unknown_type", "invalid_data"] == slugs(served)
 
 
 @pytest.mark.requirement("P5")
@@ -297,6 +298,32 @@ async def test_a_handler_that_fails(caplog: pytest.LogCaptureFixture) -> None:
     assert "canary" not in repr(served.transport.sent)
     assert served.session.is_open
     assert {"fail", "broken", "fine"} == {one.__name__ for one in (fail, broken, fine)}
+
+
+@pytest.mark.requirement("WS-27")
+async def test_a_retry_after_a_failure() -> None:
+    """
+    What a handler failed with may be sent again under its id, until it has succeeded once.
+    """
+    router = Router()
+    outcomes: list[Exception | None] = [LookupError(), LookupError(), None]
+    done: list[str | None] = []
+
+    @router.on("ask")
+    async def ask(_session: Session, message: Message) -> None:
+        outcome = outcomes.pop(0)
+        await asyncio.sleep(0)
+        if outcome is not None:
+            raise outcome
+        done.append(message.id)
+
+    served = await Bench.new().serve(router)
+    for _ in range(5):
+        await say(served, {"type": "ask", "id": ID})
+
+    assert ask is not None
+    assert ["handler_error", "handler_error", "duplicate", "duplicate"] == slugs(served)
+    assert [ID] == done
 
 
 async def test_the_end_of_a_session() -> None:

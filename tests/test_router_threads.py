@@ -156,6 +156,39 @@ async def test_a_refused_thread(
 
 
 @pytest.mark.scenario("S62")
+@pytest.mark.requirement("P1")
+@pytest.mark.parametrize(("outcome", "decoded"), [(no, []), (yes, [1])])
+async def test_asked_before_anything_is_decoded(
+    outcome: Callable[[str], Awaitable[object]], decoded: list[object]
+) -> None:
+    """
+    The data of a message for a foreign thread is not looked at: nothing is made of it, and no answer judges it.
+    """
+    made: list[object] = []
+
+    @attrs.frozen
+    class Order:
+        n: int
+
+        def __attrs_post_init__(self) -> None:
+            made.append(self.n)
+
+    async def order(_session: Session, _message: Message, _data: Order) -> None:
+        return
+
+    router = Threads().router(outcome)
+    router.on("order", Order)(order)
+    for data in ({"n": 1}, {"n": "no number"}):
+        served = await Bench.new().serve(router)
+        await say(served, {"type": "order", "thread_id": "t-9", "data": data})
+        slugs = [frame["slug"] for frame in served.transport.frames if "ws.error" == frame["type"]]
+        assert (["invalid_data"] if decoded and 1 != data["n"] else []) == slugs
+        assert bool(decoded) is served.session.is_open
+
+    assert decoded == made
+
+
+@pytest.mark.scenario("S62")
 async def test_a_hook_that_fails() -> None:
     """
     What else the hook raises is a defect, not a refusal: the message is not handled, the session stays.

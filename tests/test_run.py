@@ -373,3 +373,19 @@ async def test_end_failure_is_logged_as_error(caplog: pytest.LogCaptureFixture) 
                 raise _AgentError
 
     assert {logging.ERROR} == {record.levelno for record in caplog.records if "an agent failed" in record.message}
+
+
+@pytest.mark.scenario("S48")
+async def test_every_piece_is_checked() -> None:
+    """A piece after the first that is no text is refused by its path; the text goes on with the next index."""
+    async with desk() as here:
+        async with here.manager.run("assistant") as run, run.message() as message:
+            await message.write("a")
+            with pytest.raises(errors.InvalidEventError, match=r"\$\.delta: must be a str"):
+                await message.write(7)  # type: ignore[arg-type]
+            await message.write("ö")
+        _, first, second, end, _ = await here.events()
+
+    assert [("a", 0), ("ö", 1)] == [(event["data"]["delta"], event["data"]["index"]) for event in (first, second)]
+    assert first["data"]["message_id"] == second["data"]["message_id"] == end["data"]["message_id"]
+    assert ("aö", 2) == (end["data"]["full_text"], end["data"]["index"])

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import pytest
 
-from tests.cores import START, envelope_of, make_core, one_of_each, stream_of, text, types, written
+from tests.cores import START, envelope_of, joining_core, make_core, one_of_each, stream_of, text, types, written
 from tests.logs import put
 from ws_isolation import PlainWire, Settings, closing, errors, events
 from ws_isolation.events.envelope import Envelope
@@ -23,6 +23,8 @@ from ws_isolation.steps import (
     Ended,
     Finished,
     Input,
+    Joined,
+    Missed,
     Offered,
     PeerGone,
     Received,
@@ -37,11 +39,12 @@ from ws_isolation.steps import (
     WriterReady,
     WriteWaits,
 )
-from ws_isolation.stream import Gap, Resumed
+from ws_isolation.stream import Cursor, Gap, Resumed
 from ws_isolation.testing import make_context
 from ws_isolation.wire import DEFAULT_WIRE, Unservable, Wire
 
 PATHS: dict[State, list[Input]] = {
+    State.JOINING: [],
     State.LIVE: [],
     State.REFRESHING: [Received(text(type="ws.refresh", credential="new"), START)],
     State.DRAINING: [Draining(START + 5, START)],
@@ -55,7 +58,7 @@ def core_in(state: State, **options: Any) -> SessionCore:
     """
     Return a core that is in *state*.
     """
-    core = make_core(**options)
+    core = joining_core(**options) if state is State.JOINING else make_core(**options)
     for happened in PATHS[state]:
         core.handle(happened)
     assert state is core.state
@@ -84,7 +87,10 @@ def test_every_pair(state: State, happened: Input) -> None:
     if (state, type(happened)) in TRANSITIONS:
         core.handle(happened)
     else:
-        assert (state, type(happened)) in {
+        assert state is State.JOINING or (state, type(happened)) in {
+            (State.LIVE, Joined),
+            (State.REFRESHING, Joined),
+            (State.DRAINING, Joined),
             (State.LIVE, Finished),
             (State.REFRESHING, Finished),
             (State.DRAINING, Finished),
@@ -96,7 +102,92 @@ def test_every_pair(state: State, happened: Input) -> None:
         assert state is core.state
         due = START + 5 if state is State.DRAINING else START + 25
         assert (None, due, 0) == (core.code, core.next_deadline(), core.written)
+        if state is State.JOINING:
+            core.handle(Joined(stream_of().cursor, None, START))
         assert ["ws.welcome"] == types(written(core))
+
+
+@pytest.mark.requirement("P3")
+def test_kept_while_joining() -> None:
+    """
+    What is published before the engine has answered comes after welcome, in order, less what the answer covers.
+    """
+    core, stream = joining_core(), stream_of()
+    made = [envelope_of(stream, value) for value in range(3)]
+    for envelope in made[1:]:
+        assert () == core.handle(Offered(envelope))
+    core.handle(Joined(Cursor(stream.epoch, 2, made[1].id), None, START + 1))
+    frames = written(core, START + 1)
+
+    assert [("ws.welcome", None), ("custom", 3)] == [(frame["type"], frame.get("seq")) for frame in frames]
+    assert START + 26 == core.next_deadline()
+
+
+@pytest.mark.requirement("P3", "P5")
+def test_too_much_while_joining() -> None:
+    """
+    Too many events while a session joins: a gap at the last one lost, after welcome, and what follows it.
+    """
+    core, stream = joining_core(), stream_of()
+    top = stream.cursor
+    made = [envelope_of(stream) for _ in range(1_026)]
+    for envelope in made:
+        core.handle(Offered(envelope))
+    core.handle(Joined(top, None, START))
+    frames = written(core)
+
+    assert ["ws.welcome", "ws.gap", "custom"] == types(frames)
+    assert ("replay_limit", 1_025) == (frames[1]["reason"], frames[1]["cursor"]["seq"])
+    assert made[1_025].id == frames[2]["id"]
+
+
+@pytest.mark.requirement("P3")
+def test_gap_while_joining() -> None:
+    """
+    After a gap, what was kept before it does not matter any more.
+    """
+    core, stream = joining_core(), stream_of()
+    core.handle(Offered(envelope_of(stream)))
+    core.handle(Missed(Gap("divergence", stream.cursor)))
+    core.handle(Joined(stream.cursor, None, START))
+
+    assert ["ws.welcome", "ws.gap"] == types(written(core))
+
+
+@pytest.mark.requirement("P2", "P5")
+@pytest.mark.parametrize(
+    ("happened", "code"),
+    [
+        (Ended(closing.REVOKED, START), 4010),
+        (Ended(closing.NORMAL, START), 1000),
+        (Draining(START + 5, START, 300), 4200),
+        (Ticked(START + 90), 4101),
+    ],
+)
+def test_ended_while_joining(happened: Input, code: int) -> None:
+    """
+    An end before welcome is the first thing that the client hears, and the only one.
+    """
+    core, stream = joining_core(expires_in=50.0), stream_of()
+    core.handle(Offered(envelope_of(stream)))
+    core.handle(happened)
+    frames = written(core)
+
+    assert [("ws.goodbye", code)] == [(frame["type"], frame["code"]) for frame in frames]
+    assert () == core.handle(Joined(stream.cursor, None, START))
+
+
+def test_no_ping_before_welcome() -> None:
+    """
+    While the engine is waited for no ping goes out, and its clock begins with welcome.
+    """
+    core = joining_core()
+    assert START + 25 == core.next_deadline()
+    assert () == core.handle(Ticked(START + 25))
+    assert START + 50 == core.next_deadline()
+    core.handle(Joined(stream_of().cursor, None, START + 30))
+
+    assert (START + 55, ["ws.welcome"]) == (core.next_deadline(), types(written(core, START + 30)))
 
 
 @pytest.mark.parametrize("happened", one_of_each(), ids=lambda happened: type(happened).__name__)

@@ -27,6 +27,7 @@ NUMBERS: Final = {
     "auth_seconds": (0.1, 600),
     "write_seconds": (0.1, 600),
     "close_seconds": (0.1, 60),
+    "engine_seconds": (0.05, 60),
     "drain_seconds": (0.1, 3_600),
     "detached_seconds": (0, 86_400),
     "stream_seconds": (1, 86_400),
@@ -87,6 +88,7 @@ def test_defaults_are_the_documented_ones() -> None:
 
     assert (25, 8, 60) == (made.heartbeat_seconds, made.pong_timeout_seconds, made.proxy_idle_seconds)
     assert (10, 10, 2, 10) == (made.auth_seconds, made.write_seconds, made.close_seconds, made.drain_seconds)
+    assert 1 == made.engine_seconds
     assert (65_536, 65_536) == (made.message_bytes, made.event_bytes)
     assert (1_024, 1_048_576, 32) == (made.outbox_events, made.outbox_bytes, made.inbox_messages)
     assert (100, 20, 1_000) == (made.messages_per_minute, made.sessions_per_identity, made.pending_handshakes)

@@ -35,11 +35,14 @@ from ws_isolation.adapters.starlette import lifespan, manager, serve
 from ws_isolation.after_commit import AfterCommit
 from ws_isolation.backplanes.memory import MemoryBackplane
 from ws_isolation.blocking import BlockingManager
+from ws_isolation.blocking_publisher import BlockingPublisher
 from ws_isolation.closing import CloseCode
+from ws_isolation.context_tokens import ContextTokens
 from ws_isolation.delivery import ManagerStats
 from ws_isolation.errors import ContextTypeError, IsolationError
-from ws_isolation.factory import FactoryStats
 from ws_isolation.parts import Tool
+from ws_isolation.publisher import Publisher
+from ws_isolation.reports import FactoryStats
 from ws_isolation.router import Router
 from ws_isolation.testing import FakeClock, RecordingTransport, check_backplane, check_manager, make_context
 from ws_isolation.texts import MessageText, Thought
@@ -345,3 +348,24 @@ def route(
     assert_type(ask, Callable[[Session, Message, Ask], Awaitable[None]])
     assert_type(search, Callable[[Session, Message, Search], Awaitable[None]])
     return wave, routed
+
+
+def in_a_worker(token: str, tokens: ContextTokens) -> BlockingManager:
+    """
+    What a task that is not async writes.
+    """
+    publisher = BlockingPublisher(MemoryBackplane, timeout=5)
+    context = tokens.import_context(token)
+    assert_type(context, UserExecutionContext)
+    assert_type(tokens.export_context(context, claims=["role"]), str)
+    with publisher as same:
+        assert_type(same, BlockingPublisher)
+        return publisher.create_manager(context)
+
+
+async def in_an_async_worker(context: UserExecutionContext) -> None:
+    """
+    What a task that is async writes.
+    """
+    async with Publisher(Settings(), backplane=MemoryBackplane()) as publisher:
+        assert_type(publisher.create_manager(context), IsolatedManager)

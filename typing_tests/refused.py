@@ -22,7 +22,11 @@ from ws_isolation import (
     events,
 )
 from ws_isolation.adapters.starlette import serve
+from ws_isolation.backplanes.memory import MemoryBackplane
+from ws_isolation.blocking_publisher import BlockingPublisher
 from ws_isolation.closing import CloseCode
+from ws_isolation.context_tokens import ContextTokens
+from ws_isolation.publisher import Publisher
 from ws_isolation.router import Router
 from ws_isolation.testing import RecordingTransport
 from ws_isolation.typing import Clock, Transport
@@ -214,6 +218,22 @@ def route(router: Router) -> None:
     router.on(7)  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType]
     Router(authorize_thread=truthy)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     Router(authorize_thread=lambda _session, _thread_id: True)  # type: ignore[arg-type, return-value]  # pyright: ignore[reportArgumentType]
+
+
+# --- workers ----------------------------------------------------------------------------------
+
+
+def workers(publisher: BlockingPublisher, tokens: ContextTokens, context: UserExecutionContext) -> None:
+    """
+    A publisher without an engine, one engine for all forks, and what is no context or no token.
+    """
+    Publisher()  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    BlockingPublisher(MemoryBackplane())  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    publisher.create_manager(LegacyContext())  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    publisher.create_manager(tokens.export_context(context))  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    tokens.export_context({"user_id": "alice"})  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    tokens.import_context(context)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    ContextTokens({"k": "a str"})  # type: ignore[dict-item]  # pyright: ignore[reportArgumentType]
 
 
 # Last: what follows it cannot be reached, says mypy, since subclassing never returns.

@@ -47,6 +47,11 @@ PEERS: Final = {
     "by_hand": Entry("by hand: FastAPI, `send_json`", ("fastapi", "uvicorn", "websockets")),
     "by_hand_msgspec": Entry("by hand with msgspec, `send_text`", ("fastapi", "uvicorn", "websockets", "msgspec")),
     "ws_isolation": Entry("**ws_isolation**", ("attrs", "msgspec", "starlette", "uvicorn", "websockets")),
+    "ws_isolation_frames": Entry(
+        "**ws_isolation**, `UvicornFrames`",
+        ("attrs", "msgspec", "starlette", "uvicorn", "websockets"),
+        null=False,
+    ),
     "ws_isolation_attach": Entry(
         "**ws_isolation**, `attach()`", ("attrs", "msgspec", "starlette", "uvicorn"), sockets=False
     ),

@@ -29,6 +29,9 @@ _ENDING: Final = (
 _LEAVING: Final = (steps.Ticked, steps.PeerGone)
 
 SESSION: Final[dict[tuple[State, State], tuple[type, ...]]] = {
+    (State.JOINING, State.LIVE): (steps.Joined,),
+    (State.JOINING, State.CLOSING): (steps.Joined, steps.Ticked, steps.Draining, steps.Ended),
+    (State.JOINING, State.CLOSED): (steps.PeerGone,),
     (State.LIVE, State.REFRESHING): (steps.Received,),
     (State.LIVE, State.DRAINING): (steps.Draining,),
     (State.LIVE, State.CLOSING): _ENDING,

@@ -11,11 +11,12 @@ from . import closing, errors, events
 from ._version import __version__ as __version__
 from .context import UserExecutionContext
 from .delivery import Delivery
-from .factory import ManagerFactory, Report
+from .factory import ManagerFactory
 from .frames import Message
 from .handshake import Handshake
 from .identifiers import IdPolicy
 from .manager import IsolatedManager
+from .reports import Report
 from .run import Run
 from .session import Session
 from .settings import Settings

@@ -12,7 +12,8 @@ then, while the data is there. Where that matters, use an outbox table.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, final
 
@@ -91,6 +92,21 @@ class AfterCommit:
             msg = f"{self._limit:,} events wait for one transaction: send fewer, or give AfterCommit a larger limit"
             raise InvalidStateError(msg)
         self._events.append(event)
+
+    @contextmanager
+    def savepoint(self) -> Generator[None]:
+        """
+        Drop what is sent in this block where the block is left by an exception: put it around a savepoint's.
+
+        ``with later.savepoint(), database.begin_nested(): later.send(event)``. A
+        clean exit keeps the events: the transaction around decides about them.
+        """
+        kept = len(self._events)
+        try:
+            yield
+        except BaseException:
+            del self._events[kept:]
+            raise
 
     async def __aenter__(self) -> Self:
         """

@@ -64,8 +64,7 @@ class BlockingManager:
     __slots__ = ("_manager", "_portal", "_timeout")
 
     def __init__(self, portal: Portal, manager: IsolatedManager, /, *, timeout: float = TIMEOUT_SECONDS) -> None:
-        if not (timeout > 0 and math.isfinite(timeout)):
-            raise SettingsError("timeout must be a finite number of seconds above 0: a wait without an end can hang")
+        require_timeout(timeout)
         self._portal = portal
         self._manager = manager
         self._timeout = timeout
@@ -96,10 +95,12 @@ class BlockingRun:
     Leaving the block ends the run as ``Run`` does; by Ctrl-C as cancelled. When
     a client has stopped it, the next call raises
     ``concurrent.futures.CancelledError``; that leaves the block, which
-    swallows it, and the code after the block goes on.
+    swallows it, and the code after the block goes on. When the factory stops,
+    the run ends as cancelled (``shutdown``), and the next call raises
+    ``InvalidStateError``, which the block does not swallow.
     """
 
-    __slots__ = ("_host", "_leaving", "_make", "_portal", "_run", "_stopped", "_timeout")
+    __slots__ = ("_host", "_leaving", "_make", "_portal", "_run", "_shut_down", "_stopped", "_timeout")
 
     def __init__(self, make: Callable[[], Run], portal: Portal, timeout: float) -> None:
         self._make = make
@@ -109,6 +110,9 @@ class BlockingRun:
         self._host: asyncio.Task[None] | None = None
         self._leaving: asyncio.Future[BaseException | None] | None = None
         self._stopped = False
+        """Whether a client's ``stop``, or a revocation, ended it."""
+        self._shut_down = False
+        """Whether the factory's stop, or its loop's end, ended it."""
 
     @property
     def id(self) -> str:
@@ -139,7 +143,8 @@ class BlockingRun:
         self._run = self._make()
         self._leaving = loop.create_future()
         entered: asyncio.Future[None] = loop.create_future()
-        self._host = loop.create_task(self._live(self._run, entered, self._leaving))
+        self._host = loop.create_task(self._live(self._run, entered, self._leaving), name="ws-blocking-run")
+        self._portal.adopt(self._host)
         try:
             await asyncio.wait({self._host, entered}, return_when=asyncio.FIRST_COMPLETED)
         except asyncio.CancelledError:
@@ -159,11 +164,14 @@ class BlockingRun:
         except asyncio.CancelledError as cancelled:
             error = cancelled
         self._stopped = await run.__aexit__(None if error is None else type(error), error, None)
+        self._shut_down = leaving.cancelled() and not self._stopped
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> bool:
         """End the run, if nothing inside did; swallow what a client's ``stop`` raised here."""
+        if self._shut_down:
+            return False
         self._portal.call("the end of a run", lambda: self._end(error), self._timeout)
         return self._stopped and isinstance(error, CancelledError)
 
@@ -198,6 +206,9 @@ class BlockingRun:
             if self._stopped:
                 msg = "the run was stopped"
                 raise CancelledError(msg) from None
+            if self._shut_down:
+                msg = f"cannot call {name}: the run has ended as cancelled, for the factory stops; leave the block"
+                raise InvalidStateError(msg) from None
             raise
 
     async def _wait_if_stopped(self) -> None:
@@ -274,7 +285,8 @@ class BlockingRun:
             yield part
         except BaseException as error:
             inner = _in_the_loop(error)
-            self._call(f"the end of {name}", lambda _: part.__aexit__(type(inner), inner, None))
+            if not self._shut_down:  # which has closed the part as well
+                self._call(f"the end of {name}", lambda _: part.__aexit__(type(inner), inner, None))
             raise
         self._call(f"the end of {name}", lambda _: part.__aexit__(None, None, None))
 
@@ -292,6 +304,12 @@ class BlockingText:
     def write(self, piece: str, /) -> None:
         """Send a piece of any length. Raises ``InvalidStateError`` once the text is done."""
         self._write(self._text, piece)
+
+
+def require_timeout(timeout: float, /) -> None:
+    """Raise ``SettingsError`` where *timeout* would be a wait without an end, or none."""
+    if not (timeout > 0 and math.isfinite(timeout)):
+        raise SettingsError("timeout must be a finite number of seconds above 0: a wait without an end can hang")
 
 
 def _in_the_loop(error: BaseException) -> BaseException:

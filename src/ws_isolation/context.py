@@ -436,7 +436,10 @@ def _refuse_unknown(unknown: Mapping[str, object]) -> NoReturn:
 
 
 def _refuse_pickle() -> NoReturn:
-    msg = "a UserExecutionContext is never pickled: pass ids and claims, and authenticate again on the other side"
+    msg = (
+        "a UserExecutionContext is never pickled: give the other process a token, with export_context() and "
+        "import_context() of ws_isolation.context_tokens.ContextTokens, or authenticate again there"
+    )
     raise TypeError(msg)
 
 

@@ -10,13 +10,11 @@ streams live in the :mod:`ws_isolation.runtime`, which it keeps to itself.
 
 from __future__ import annotations
 
-import logging
-import sys
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from datetime import datetime
-from types import FrameType, TracebackType
-from typing import TYPE_CHECKING, Final, TypeAlias, final
+from types import TracebackType
+from typing import TYPE_CHECKING, TypeAlias, final
 
 import attrs
 
@@ -24,98 +22,37 @@ from . import closing, duplicates
 from ._version import __version__
 from .clockwork import SystemClock
 from .context import UserExecutionContext, require_context
-from .errors import ImportTimeError, InvalidStateError, SettingsError, UsageError, bounded, shown, type_name
+from .errors import InvalidStateError, SettingsError, type_name
+from .factory_door import FactoryDoor
+from .gate import identity_named, refuse_import, require_aware
 from .ids import new_incident_id, new_uuid7
 from .keys import Identity, identity_of
 from .manager import IsolatedManager, RunMixin, StreamManager
-from .oplog import report
 from .rates import TokenBucket
+from .reports import FactoryStats, Report
 from .runtime import Runtime
 from .session import Session
 from .session_core import SessionCore
 from .settings import Settings
-from .streams import Seat
 from .wire import DEFAULT_WIRE, Wire
 
 if TYPE_CHECKING:
-    import asyncio
     from typing import Self
 
     from .backplanes.base import Backplane, Lease
-    from .entrance import Entrance
     from .handshake import Handshake
-    from .hooks import Span
-    from .observing import Observer, SpanName
+    from .observing import Observer
     from .stream import Start
     from .typing import Clock, Transport
 
-__all__ = ("FactoryStats", "ManagerFactory", "Report")
+__all__ = ("ManagerFactory",)
 
 ManagerWrapper: TypeAlias = Callable[[IsolatedManager], IsolatedManager]
 """Makes the application's own manager around the shipped one."""
 
-_IMPORT_FRAMES: Final = frozenset({"<frozen importlib._bootstrap>", "<frozen importlib._bootstrap_external>"})
-
 
 @final
-@attrs.frozen
-class Report:
-    """
-    What ``self_check()`` found. It made nothing.
-
-    Attributes:
-        problems: What must be mended before users come; empty when all is well.
-        version: The library's version.
-        notes: What holds for this process alone, because the backplane cannot do it for all; no problem by itself.
-    """
-
-    problems: tuple[str, ...]
-    version: str
-    notes: tuple[str, ...] = ()
-
-    @property
-    def ok(self) -> bool:
-        """Whether there is no problem."""
-        return not self.problems
-
-    def raise_for_problems(self) -> None:
-        """
-        Raise when there is a problem; for a start-up that should fail early.
-
-        Raises:
-            SettingsError: Lists every problem.
-        """
-        if self.problems:
-            raise SettingsError("; ".join(self.problems))
-
-
-@final
-@attrs.frozen
-class FactoryStats:
-    """
-    Counts of a whole factory, for metrics: no id in it.
-
-    Attributes:
-        sessions: Open sessions.
-        streams: Streams in memory.
-        work: Spawned tasks that go on.
-        pending: Handshakes that are not authenticated yet.
-        foreign: Envelopes that the last hop held back; anything but 0 is a defect.
-        closes: Ended handshakes and sessions by close code or HTTP status.
-        hook_failures: Calls in which the observer raised.
-    """
-
-    sessions: int
-    streams: int
-    work: int
-    pending: int
-    foreign: int
-    closes: dict[int, int]
-    hook_failures: int = 0
-
-
-@final
-class ManagerFactory:
+class ManagerFactory(FactoryDoor):
     """
     The only maker of managers. Lives as long as the application does.
 
@@ -134,7 +71,7 @@ class ManagerFactory:
         SettingsError: An argument is of the wrong type, or the observer lacks hooks.
     """
 
-    __slots__ = ("__weakref__", "_runtime", "_warned_plain", "_wrapper")
+    __slots__ = ("__weakref__", "_wrapper")
 
     def __init__(
         self,
@@ -151,8 +88,7 @@ class ManagerFactory:
             raise SettingsError(f"manager must be callable with the shipped manager, not {type_name(type(manager))}")
         self._wrapper = manager
         bounds = Settings() if settings is None else settings
-        self._runtime = Runtime(bounds, SystemClock() if clock is None else clock, backplane, observer)
-        self._warned_plain = False
+        super().__init__(Runtime(bounds, SystemClock() if clock is None else clock, backplane, observer))
 
     @property
     def settings(self) -> Settings:
@@ -185,7 +121,7 @@ class ManagerFactory:
 
         In none of these cases a manager exists afterwards.
         """
-        _refuse_import("create_manager()")
+        refuse_import("create_manager()")
         genuine = require_context(context, caller="create_manager()")
         shipped = StreamManager(genuine, self._runtime)
         if self._wrapper is None:
@@ -243,7 +179,7 @@ class ManagerFactory:
 
     async def stop(self) -> None:
         """
-        End every session with goodbye and 4200, then every spawned task.
+        End every session with goodbye and 4200, then every spawned task and every run of a thread.
 
         Takes at most about ``Settings.drain_seconds``. Managers of this factory
         raise ``InvalidStateError`` afterwards. Harmless when it has stopped.
@@ -307,12 +243,12 @@ class ManagerFactory:
         """
         self._runtime.require_running("revoke()")
         if until is not None:
-            _require_aware(until)
+            require_aware(until)
         if isinstance(who, Session):
             was_open = who.is_open
             who.close(closing.REVOKED)
             return int(was_open)
-        return await self._runtime.revoke(_identity(who, "revoke()"), None if until is None else until.timestamp())
+        return await self._runtime.revoke(identity_named(who, "revoke()"), None if until is None else until.timestamp())
 
     async def lift(self, who: UserExecutionContext | Identity, /) -> bool:
         """
@@ -321,7 +257,7 @@ class ManagerFactory:
         Raises:
             EngineUnavailableError: The backplane's engine failed: it may be revoked or not. Call it again.
         """
-        return await self._runtime.access.lift(_identity(who, "lift()"))
+        return await self._runtime.access.lift(identity_named(who, "lift()"))
 
     async def bars(self, who: UserExecutionContext | Identity, /) -> bool:
         """
@@ -330,7 +266,7 @@ class ManagerFactory:
         Raises:
             EngineUnavailableError: The backplane's engine failed: nobody knows.
         """
-        return await self._runtime.access.bars(_identity(who, "bars()"))
+        return await self._runtime.access.bars(identity_named(who, "bars()"))
 
     async def presence(self, who: UserExecutionContext | Identity, /) -> tuple[Lease, ...]:
         """
@@ -342,7 +278,7 @@ class ManagerFactory:
         Raises:
             EngineUnavailableError: The backplane's engine failed.
         """
-        identity = _identity(who, "presence()")
+        identity = identity_named(who, "presence()")
         runtime = self._runtime
         return runtime.present_here(identity) if runtime.places is None else await runtime.places.present(identity)
 
@@ -373,11 +309,11 @@ class ManagerFactory:
 
         Raises:
             ContextTypeError, ContextIntegrityError: As ``create_manager()``. The transport was not touched.
+            EngineUnavailableError, EngineTimeoutError: The engine could not say where the stream stands. The
+                transport was not touched.
         """
         session = await self.open_session(context, transport, wire=wire, start=start, handshake=handshake)
         session.begin()
-        if self._runtime.is_draining:
-            session.close(closing.DRAIN)  # stop() knows those that were there when it began
         try:
             yield session
         except BaseException as error:
@@ -403,6 +339,7 @@ class ManagerFactory:
         """
         Put a new session on its identity's stream. For adapters: the caller must serve or leave it.
 
+        One that was revoked, or met a drain, before its client was told anything comes back ended: serving it says so.
         With the *connection_id* of ``admit()`` it has its place; raising, it gives it back.
         """
         runtime = self._runtime
@@ -415,28 +352,17 @@ class ManagerFactory:
             live.rate = TokenBucket(
                 per_minute=bounds.identity_messages_per_minute, burst=bounds.identity_message_burst, now=now
             )
-        # The seat is taken in the step that found it free, and keeps what is published until the session sits there.
-        seat = Seat()
-        live.subscribe(seat)
-        try:
-            connection_id = connection_id or await runtime.place(live.identity)
-            top, answer = await runtime.join(live, start)
-            core = SessionCore(
-                context=context,
-                connection_id=connection_id,
-                incident_id=new_incident_id(),
-                settings=runtime.settings,
-                wire=wire,
-                top=top,
-                answer=answer,
-                enforce_pongs=enforce_pongs,
-                expires_in=self.expires_in(context),
-                now=runtime.clock.monotonic(),
-                shared_rate=live.rate,
-            )
-        except BaseException:
-            runtime.seat_lost(live, seat, connection_id)
-            raise
+        core = SessionCore(
+            context=context,
+            connection_id=connection_id or new_uuid7(),
+            incident_id=new_incident_id(),
+            settings=runtime.settings,
+            wire=wire,
+            enforce_pongs=enforce_pongs,
+            expires_in=self.expires_in(context),
+            now=now,
+            shared_rate=live.rate,
+        )
         session = Session(
             core=core,
             transport=transport,
@@ -446,137 +372,13 @@ class ManagerFactory:
             home=runtime,
             handshake=handshake,
         )
-        runtime.add_session(live, seat, session)
+        # From here on the identity's revocation and a drain reach it, and what is published is kept for it.
+        runtime.add_session(live, session)
+        if runtime.is_draining:
+            session.close(closing.DRAIN)
+        try:
+            await runtime.join(live, session, start, has_place=connection_id is not None)
+        except BaseException:
+            session.abandon()
+            raise
         return session
-
-    def expires_in(self, context: UserExecutionContext, /) -> float | None:
-        """Return the seconds until the context expires, None where it never does."""
-        return None if context.expires_at is None else (context.expires_at - self.utc_now()).total_seconds()
-
-    async def admit(self, context: UserExecutionContext, /) -> str | None:
-        """
-        Take a place for a session of the context: its connection id, None where there is no room.
-
-        ``open_session()`` or ``give_back()`` has to follow. Without a backplane that counts for several nodes
-        nothing is waited for: what was free is free in the same step.
-
-        Raises:
-            EngineUnavailableError: The engine failed. No place is held.
-        """
-        places = self._runtime.places
-        connection_id = new_uuid7()
-        if places is None:
-            return connection_id if self.make_room(context) else None
-        taken = await places.take(identity_of(context), connection_id, is_limited=True)
-        return connection_id if taken else None
-
-    def give_back(self, connection_id: str, /) -> None:
-        """Give back the place of ``admit()``; harmless where there is none."""
-        if self._runtime.places is not None:
-            self._runtime.places.give_back(connection_id)
-
-    def bars_here(self, context: UserExecutionContext, /) -> bool:
-        """Tell whether this node knows that the identity is revoked, without waiting for an engine."""
-        return self._runtime.access.bars_here(identity_of(context))
-
-    def make_room(self, context: UserExecutionContext, /) -> bool:
-        """Tell whether there is room for a session of the context, after ending the oldest where settings say so."""
-        if not self.has_room(context) and self.settings.session_limit == "replace_oldest":
-            self._runtime.end_oldest(identity_of(context))
-        return self.has_room(context)
-
-    def has_room(self, context: UserExecutionContext, /) -> bool:
-        """Tell whether the context's identity may have one more session."""
-        sessions, _ = self._runtime.counts(identity_of(context))
-        return sessions < self._runtime.settings.sessions_per_identity
-
-    def begin_handshake(self) -> bool:
-        """Count a socket that is not authenticated yet; False where there is no room or a drain goes on."""
-        runtime = self._runtime
-        runtime.require_running("serve()")
-        if runtime.is_draining or runtime.pending >= runtime.settings.pending_handshakes:
-            return False
-        runtime.pending += 1
-        return True
-
-    def end_handshake(self) -> None:
-        """Give the place of ``begin_handshake`` back."""
-        self._runtime.pending -= 1
-
-    def begin_entrance(self, entrance: Entrance, /) -> None:
-        """Note an accepted socket that is to say who it is: a stop tells it 4200."""
-        self._runtime.entering[entrance] = None
-
-    def end_entrance(self, entrance: Entrance, /) -> None:
-        """Forget it."""
-        self._runtime.entering.pop(entrance, None)
-
-    def count_close(self, code: int, /) -> None:
-        """Count a refused handshake by its code or status."""
-        self._runtime.count_refusal(code)
-
-    def span(self, name: SpanName, /) -> Span:
-        """Return a stopwatch for a block; the observer is told when it ends, and how."""
-        return self._runtime.span(name)
-
-    def warn_plain(self) -> None:
-        """Warn, once, that sockets come unencrypted from other machines."""
-        if not self._warned_plain:
-            self._warned_plain = True
-            report(
-                logging.WARNING,
-                "plain ws from another machine: tokens and events can be read on the way. Use wss, or ignore this "
-                "where a proxy ends TLS; Settings.require_tls refuses plain ws",
-            )
-
-    def require_running(self, call: str, /) -> None:
-        """
-        Start here, or see that this is where it runs. For adapters.
-
-        Raises:
-            ConcurrencyError: There is no running loop, or another one.
-            InvalidStateError: It has stopped.
-        """
-        self._runtime.require_running(call)
-
-    def loop_for(self, call: str, /) -> asyncio.AbstractEventLoop:
-        """
-        Return the loop that it runs in. For portals: the one method that any thread may call.
-
-        Raises:
-            InvalidStateError: It does not run: not yet, not any more, or its loop is closed.
-        """
-        return self._runtime.loop_for(call)
-
-    def utc_now(self) -> datetime:
-        """Return the time by the factory's clock, aware, in UTC."""
-        return self._runtime.utc_now()
-
-
-def _identity(who: UserExecutionContext | Identity, caller: str) -> Identity:
-    return who if isinstance(who, Identity) else identity_of(require_context(who, caller=caller))
-
-
-def _require_aware(until: object) -> None:
-    """Refuse a time that names no moment, which the machine's own time zone would decide."""
-    if not isinstance(until, datetime) or until.utcoffset() is None:
-        msg = f"revoke(until={shown(until)}) must be an aware datetime: datetime.now(UTC) + timedelta(...), or None"
-        raise UsageError(msg)
-
-
-def _refuse_import(call: str) -> None:
-    """Raise when a module is being imported on this stack, naming it (promise P4)."""
-    # inspect.currentframe() is the same call.
-    frame: FrameType | None = sys._getframe(1)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
-    module = ""
-    while frame is not None:
-        code = frame.f_code
-        if code.co_name == "<module>":
-            module = str(frame.f_globals.get("__name__", ""))
-        elif code.co_filename in _IMPORT_FRAMES and module:
-            msg = (
-                f"cannot call {call} while {bounded(module, 80)!r} is being imported: a manager belongs to a user. "
-                "Create it per session or request, from the context that authenticate() returned"
-            )
-            raise ImportTimeError(msg)
-        frame = frame.f_back

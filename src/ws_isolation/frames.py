@@ -8,7 +8,7 @@ an exception says, a class is called or a setting holds cannot get into one.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, TypeAlias, final
+from typing import Any, Final, TypeAlias, final
 
 import attrs
 import msgspec
@@ -32,6 +32,9 @@ __all__ = (
     "ResumedFrame",
     "Welcome",
 )
+
+_NO_FAULT: Final = frozenset({"duplicate", "handler_error"})
+"""Answers that say nothing against the client: to retry what may be lost is right, and a defect is the server's."""
 
 
 @final
@@ -157,6 +160,11 @@ class ErrorFrame(msgspec.Struct, frozen=True, kw_only=True):
             if value:
                 members[name] = value
         return members
+
+    @property
+    def is_clients_fault(self) -> bool:
+        """Whether it counts against the client. What does not is bounded by the rate of messages."""
+        return self.slug not in _NO_FAULT
 
 
 Frame: TypeAlias = Welcome | ResumedFrame | GapFrame | Ping | Goodbye | ErrorFrame

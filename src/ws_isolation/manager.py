@@ -136,7 +136,7 @@ class RunMixin:
         )
 
 
-class Publisher(Protocol):
+class ManagerHome(Protocol):
     """The factory, as its managers see it. Every call names an identity that the manager took from its context."""
 
     async def publish(self, identity: Identity, event: Event, /) -> Delivery:
@@ -170,7 +170,7 @@ class StreamManager(RunMixin):
 
     __slots__ = ("__weakref__", "_context", "_identity", "_publisher", "_sent")
 
-    def __init__(self, context: UserExecutionContext, publisher: Publisher, /) -> None:
+    def __init__(self, context: UserExecutionContext, publisher: ManagerHome, /) -> None:
         self._context = context
         self._identity = identity_of(context)
         self._publisher = publisher

@@ -97,7 +97,7 @@ class Places:
                 ),
                 "enter()",
                 _NOBODY,
-                settings.auth_seconds,
+                settings.engine_seconds,
             )
         except BaseException:
             self._coming.pop(connection_id, None)
@@ -136,7 +136,7 @@ class Places:
         Raises:
             EngineUnavailableError: The engine failed.
         """
-        return await answered(self._engine.present(identity), "present()", _UNSAID, self._settings.auth_seconds)
+        return await answered(self._engine.present(identity), "present()", _UNSAID, self._settings.engine_seconds)
 
     def due(self) -> bool:
         """Have the next look made, and tell whether there is anything to renew."""
@@ -154,7 +154,7 @@ class Places:
                     self._engine.renew(some, seconds=self._settings.lease_seconds),
                     "renew()",
                     _LATER,
-                    self._settings.auth_seconds,
+                    self._settings.engine_seconds,
                 )
             except Exception as error:  # noqa: BLE001  # an engine may raise anything; the next look asks again
                 report(logging.ERROR, "leases could not be renewed", error=error)

@@ -6,7 +6,7 @@ one session is a ``_Dispatch`` of its own, which never reaches another's.
 
 Rule 1: the session's reader never waits here. ``stop``, pings and the
 disconnect are the session's business and pass by every handler. Rule 2: a
-message's thread is authorized before its handler begins. Rule 3: each
+message's thread is authorized before anything of its data is decoded. Rule 3: each
 message is handled in a task of its own that is owned until it is done, so a
 cancellation that is meant for one never strikes the next.
 """
@@ -66,8 +66,7 @@ class _Route:
 @attrs.frozen(eq=False)
 class _Job:
     message: Message
-    call: _Call
-    concurrent: bool
+    route: _Route
 
 
 @final
@@ -76,9 +75,9 @@ class Router:
     Handlers by message type; itself the handler that ``serve()`` takes.
 
     Lives as long as the application, and serves any number of sessions.
-    Messages are handled in the order of their arrival, one at a time, except
-    those of types that are registered as ``concurrent``. What cannot be served
-    is answered with ``ws.error``, and the session stays: ``unknown_type``,
+    Messages are decoded and handled in the order of their arrival, one at a
+    time, except those of types that are registered as ``concurrent``. What
+    cannot be served is answered with ``ws.error``, and the session stays: ``unknown_type``,
     ``invalid_data`` with the path and the broken constraint, ``handler_error`` with
     an incident id for what a handler raised.
 
@@ -89,8 +88,8 @@ class Router:
             turn at most, 1 to 10,000; further ones stay in the session's inbox,
             bounded by ``Settings.inbox_messages``. 16 is half of that inbox.
         authorize_thread: Lets messages name a thread, and decides about each of
-            these messages before it is handled. Without it such a message ends the
-            session with 4003.
+            these messages before its data is decoded. Without it such a message ends
+            the session with 4003.
 
     Raises:
         SettingsError: ``in_flight`` is out of range.
@@ -222,37 +221,25 @@ class _Dispatch:
         try:
             await self._slots.acquire()
             async for message in self._session:
-                job = self._job(message)
-                if job is not None:
-                    self._admit(job)
-                    # Before the next message is taken: one that was taken is never left unhandled for want of room.
-                    await self._slots.acquire()
+                route = self._routes.get(message.type)
+                if route is None:
+                    self._session.reject(message)
+                    continue
+                self._admit(_Job(message, route))
+                # Before the next message is taken: one that was taken is never left unhandled for want of room.
+                await self._slots.acquire()
         finally:
             self._drop_lane()
             await self._end_tasks()
 
-    def _job(self, message: Message) -> _Job | None:
-        """Find the handler and decode the data; None where the message was answered instead."""
-        route = self._routes.get(message.type)
-        if route is None:
-            self._session.reject(message)
-            return None
-        try:
-            return _Job(message, route.prepare(message), route.concurrent)
-        except InvalidDataError as error:
-            self._session.reject(message, "invalid_data", path=error.path, problem=error.problem)
-        except Exception as error:  # noqa: BLE001  # the application's class may raise anything
-            self._session.report_failure(message, error)
-        return None
-
     def _admit(self, job: _Job) -> None:
-        if job.concurrent or not self._is_lane_busy:
+        if job.route.concurrent or not self._is_lane_busy:
             self._start(job)
         else:
             self._lane.append(job)
 
     def _start(self, job: _Job) -> None:
-        self._is_lane_busy |= not job.concurrent
+        self._is_lane_busy |= not job.route.concurrent
         name = f"ws-{job.message.type}-{self._session.connection_id}"
         task = asyncio.create_task(self._handle(job), name=name)
         self._tasks.add(task)
@@ -262,7 +249,7 @@ class _Dispatch:
         self._tasks.discard(task)
         self._slots.release()
         self._session.widen(job.message)
-        if not job.concurrent:
+        if not job.route.concurrent:
             self._is_lane_busy = False
             if self._lane and self._session.is_open:
                 self._start(self._lane.popleft())
@@ -271,7 +258,9 @@ class _Dispatch:
         session, message = self._session, job.message
         try:
             if message.thread_id is None or await self._allows(message, message.thread_id):
-                await job.call(session)
+                call = self._prepared(job)
+                if call is not None:
+                    await call(session)
         except asyncio.CancelledError as error:
             task = asyncio.current_task()
             if task is not None and task.cancelling():
@@ -279,6 +268,14 @@ class _Dispatch:
             session.report_failure(message, error)  # something that it waited for was cancelled, not the handler
         except Exception as error:  # noqa: BLE001  # a handler may raise anything; the session stays
             session.report_failure(message, error)
+
+    def _prepared(self, job: _Job) -> _Call | None:
+        """Decode the message's data; None where it does not fit, and the client was told."""
+        try:
+            return job.route.prepare(job.message)
+        except InvalidDataError as error:
+            self._session.reject(job.message, "invalid_data", path=error.path, problem=error.problem)
+            return None
 
     async def _allows(self, message: Message, thread_id: str) -> bool:
         """Ask the application about the thread, and narrow the message's manager to it; else end the session."""

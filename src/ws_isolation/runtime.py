@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from collections.abc import Callable, Coroutine, Iterable
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -21,31 +22,37 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar, final
 from msgspec import UNSET
 
 from . import closing
-from .access import Access, answered
+from .access import Access
 from .backplanes.base import Closing, Lease, Presence, Revocation
 from .backplanes.memory import MemoryBackplane
 from .chain import Chain
 from .clockwork import Clockwork
 from .delivery import Delivery
-from .errors import ConcurrencyError, InvalidStateError, type_name
+from .errors import (
+    ConcurrencyError,
+    EngineTimeoutError,
+    EngineUnavailableError,
+    InvalidStateError,
+    type_name,
+)
 from .events.envelope import format_unix
 from .finishing import finish
 from .hooks import Span, guarded
 from .ids import new_fractions, new_incident_id, new_uuid7
+from .keys import Identity, identity_of
 from .oplog import report
 from .places import Places
 from .run import CANCEL_PREFIX
 from .session import Session
 from .spreading import closing_delays
 from .stream import Cursor, Draft, Gap, Resumed, answer
-from .streams import LiveStream, Seat, Streams
+from .streams import LiveStream, Streams
 
 if TYPE_CHECKING:
     from .backplanes.base import Backplane
     from .entrance import Entrance
     from .events import Event
     from .hooks import Guard
-    from .keys import Identity
     from .observing import Observer, Outcome, SpanName
     from .run import Run
     from .settings import Settings
@@ -55,8 +62,7 @@ if TYPE_CHECKING:
 __all__ = ("Runtime",)
 
 _T = TypeVar("_T")
-
-_NOT_JOINED: Final = "the session was not opened; try again"
+_JOIN: Final = "joining a stream"
 
 
 @final
@@ -74,11 +80,13 @@ class Runtime:
         SettingsError: The observer lacks hooks.
 
     Attributes:
+        adopted: Tasks that are runs of other threads; a stop ends them, no bound of an identity's work does.
         backplane: What carries the streams.
         is_draining: Whether it is stopping.
         observer: The guard around the observer; None, and nothing is called, where there is none.
         streams: Of all identities.
         sessions: Open ones, in the order in which they came, and since when (Unix seconds).
+        leaving: Sessions that have ended, whose transports are not closed yet.
         entering: Accepted sockets that still have to say who they are.
         access: Who may not come back; kept across stop and start.
         places: The sessions' places among those of all nodes; None where the backplane counts none, or is this
@@ -92,15 +100,18 @@ class Runtime:
         "_clockwork",
         "_given",
         "_loop",
+        "_process",
         "_readings",
         "_stopped",
         "access",
+        "adopted",
         "backplane",
         "clock",
         "closes",
         "entering",
         "foreign",
         "is_draining",
+        "leaving",
         "observer",
         "pending",
         "places",
@@ -117,11 +128,12 @@ class Runtime:
         self.clock: Clock = clock
         self._given = backplane
         records = backplane if isinstance(backplane, Revocation) else None
-        self.access: Access = Access(settings.revocations, records, clock, settings.auth_seconds)
+        self.access: Access = Access(settings.revocations, records, clock, settings.engine_seconds)
         self.pending: int = 0
         self.foreign: int = 0
         self.closes: dict[int, int] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._process = 0
         self._stopped = False
         self._clear()
 
@@ -135,6 +147,8 @@ class Runtime:
         )
         self._readings: set[asyncio.Task[None]] = set()
         self.sessions: dict[Session, float] = {}
+        self.adopted: set[asyncio.Task[None]] = set()
+        self.leaving: dict[Session, None] = {}
         self.entering: dict[Entrance, None] = {}
         self.is_draining: bool = False
         self._clockwork: Clockwork[Session | LiveStream | Places] = Clockwork(
@@ -185,6 +199,7 @@ class Runtime:
         self._clear()
         self.pending = 0  # those of the old loop will never end; those that outlast a stop will
         self._loop = loop
+        self._process = os.getpid()
         self._stopped = False
 
     def loop_for(self, call: str, /) -> asyncio.AbstractEventLoop:
@@ -192,9 +207,15 @@ class Runtime:
         Return the loop that it runs in, for a call from another thread.
 
         Raises:
-            InvalidStateError: It does not run: not yet, not any more, or its loop is closed.
+            InvalidStateError: It does not run: not yet, not any more, or its loop is closed or in the parent process.
         """
         loop = self._loop
+        if loop is not None and self._process != os.getpid():
+            msg = (
+                f"cannot call {call}: this process was forked, and the loop of the factory is its parent's; "
+                "create the manager in this process, with a BlockingPublisher or a new factory"
+            )
+            raise InvalidStateError(msg)
         if loop is None or self._stopped or loop.is_closed():
             msg = (
                 f"cannot call {call}: the factory runs in no event loop now; "
@@ -209,7 +230,7 @@ class Runtime:
             self._stopped = True
             return
         await self.drain(None)
-        work = [task for live in self.streams.all() for task in live.work]
+        work = [*self.adopted, *(task for live in self.streams.all() for task in live.work)]
         for task in work:
             task.cancel(CANCEL_PREFIX + "shutdown")
         await self._within(self.settings.close_seconds, work)
@@ -239,7 +260,7 @@ class Runtime:
                 session.drain(now + delay, retry_after_ms)
             for entrance in self.entering:
                 entrance.close(closing.DRAIN)
-        leaving: tuple[Session | Entrance, ...] = (*sessions, *self.entering)
+        leaving: tuple[Session | Entrance, ...] = (*sessions, *self.leaving, *self.entering)
         with Span(observer, self.clock, "drain") as span:
             span.is_ok = await self._within(settings.drain_seconds, [one.wait_closed() for one in leaving])
 
@@ -265,7 +286,9 @@ class Runtime:
     def _end_all(self, live: LiveStream) -> tuple[int, asyncio.CancelledError | None]:
         """End sessions, runs and work; return how many sessions, and what the caller has to raise at last."""
         sessions = [one for one in live.sessions if isinstance(one, Session)]
-        for session in sessions:
+        # Those that end for another reason already may have events left to say.
+        leaving = [one for one in self.leaving if identity_of(one.context) == live.identity]
+        for session in (*sessions, *leaving):
             session.close(closing.REVOKED)
         here: asyncio.CancelledError | None = None
         for run in tuple(live.runs.values()):
@@ -300,13 +323,6 @@ class Runtime:
         for session in () if live is None else live.sessions:
             if isinstance(session, Session) and session.connection_id == lease.connection_id:
                 session.close(closing.REPLACED)
-
-    async def place(self, identity: Identity, /) -> str:
-        """Return the connection id of a new session that no limit holds back, with its place."""
-        connection_id = new_uuid7()
-        if self.places is not None:
-            await self.places.take(identity, connection_id, is_limited=False)
-        return connection_id
 
     def end_oldest(self, identity: Identity, /) -> None:
         """Make room for one more session of the identity: end its own oldest, by the order in which they came."""
@@ -420,26 +436,47 @@ class Runtime:
 
     # What sessions ask for.
 
-    async def join(self, live: LiveStream, start: Start, /) -> tuple[Cursor, Resumed | Gap | None]:
+    async def join(self, live: LiveStream, session: Session, start: Start, /, *, has_place: bool) -> None:
         """
-        Follow the identity's stream, and return where it stands and what a client that begins at *start* gets.
+        Follow the identity's stream, and tell *session* where it stands and what its client gets.
 
-        Whoever calls has taken a seat before: nothing that is published meanwhile is missed. What the engine says
-        of a revocation is asked last, after this node has begun to listen, and known to ``access.bars_here()`` then.
+        The session is on the stream already: nothing that is published meanwhile is missed.
 
         Raises:
-            EngineUnavailableError: The engine failed, or took longer than ``Settings.auth_seconds``.
+            EngineTimeoutError: It took longer than ``Settings.engine_seconds``.
+            EngineUnavailableError: The engine failed.
         """
-        seconds = self.settings.auth_seconds
+        try:
+            await session.join(self._placed(live, session, start, has_place=has_place), self.settings.engine_seconds)
+        except EngineUnavailableError:
+            raise
+        except TimeoutError:
+            state = f"no answer in {self.settings.engine_seconds:g} s (Settings.engine_seconds); nobody was let in"
+            raise EngineTimeoutError(_JOIN, state) from None
+        except Exception as error:
+            raise EngineUnavailableError(_JOIN, f"{type_name(type(error))}; nobody was let in") from error
+        if session.is_open:
+            self._look_after(live)
+
+    async def _placed(
+        self, live: LiveStream, session: Session, start: Start, *, has_place: bool
+    ) -> tuple[Cursor, Resumed | Gap | None]:
+        """
+        Return where the stream stands, and what a client that begins at *start* gets.
+
+        The engine is asked for a revocation after this node has begun to listen: none falls between.
+        """
+        if self.places is not None and not has_place:
+            await self.places.take(live.identity, session.connection_id, is_limited=False)
         async with live.joining:
-            chain = live.chain
-            if chain is None:
-                chain = await answered(self._follow(live), "subscribe()", _NOT_JOINED, seconds)
+            chain = live.chain or await self._follow(live)
+        if await self.access.bars(live.identity):
+            session.close(closing.REVOKED)
+        elif self.places is not None and not self.places.holds(session.connection_id):
+            session.close(closing.REPLACED)
         if start is None:
-            await self.access.bars(live.identity)
             return chain.cursor, None
-        page = await answered(self.backplane.read(live.identity, start), "read()", _NOT_JOINED, seconds)
-        await self.access.bars(live.identity)
+        page = await self.backplane.read(live.identity, start)
         if page.top.epoch != chain.cursor.epoch or page.top.seq < chain.cursor.seq:
             live.read_again()  # the engine fell back to older data: the others must hear of it as well
             return chain.cursor, self._noted(Gap("divergence", chain.cursor))
@@ -465,38 +502,27 @@ class Runtime:
             self.backplane.release(live.identity, live)
             raise
 
-    def add_session(self, live: LiveStream, seat: Seat, session: Session, /) -> None:
-        """Put a session in its seat on its identity's stream."""
-        live.replace(seat, session)
+    def add_session(self, live: LiveStream, session: Session, /) -> None:
+        """Put a session on its identity's stream; what is published from now on is offered to it."""
+        live.subscribe(session)
         self.sessions[session] = self.clock.unix()
         if self.observer is not None:
             self.observer.session_opened()
         if self.access.bars_here(live.identity):
             session.close(closing.REVOKED)
-        elif self.places is not None and not self.places.holds(session.connection_id):
-            session.close(closing.REPLACED)
-        if seat.gap is not None:
-            session.missed(seat.gap)
-            self._noted(seat.gap)
-        for envelope in seat.kept:
-            session.offer(envelope)
+
+    def _look_after(self, live: LiveStream, /) -> None:
+        """See that the stream's tip is asked for, now that somebody follows it."""
         if live.tip_due == float("inf"):
             live.tip_due = self._next_tip()
         self._look_at(live, live.tip_due)
-
-    def seat_lost(self, live: LiveStream, seat: Seat, connection_id: str | None, /) -> None:
-        """Take back the seat and the place of a session that could not be opened."""
-        now = self.clock.monotonic()
-        if self.places is not None and connection_id is not None:
-            self.places.give_back(connection_id)
-        live.unsubscribe(seat, now)
-        self._look_at(live, now + self.settings.stream_seconds)
 
     def session_ended(self, live: LiveStream, session: Session, /) -> None:
         """Take this very session off its stream; its work may go on for a while."""
         now = self.clock.monotonic()
         self.sessions.pop(session, None)
         live.unsubscribe(session, now)
+        self.leaving[session] = None
         if self.places is not None:
             self.places.give_back(session.connection_id)
         code = None if session.code is None else session.code.code
@@ -506,6 +532,10 @@ class Runtime:
             self.observer.session_closed(code)
         if not live.sessions:
             self._look_at(live, now + min(self.settings.stream_seconds, self.settings.detached_seconds))
+
+    def session_closed(self, session: Session, /) -> None:
+        """Forget a session whose transport is closed."""
+        self.leaving.pop(session, None)
 
     def start_work(
         self, live: LiveStream, work: Coroutine[Any, Any, _T], name: str | None, failed: Callable[[str], None], /
@@ -614,5 +644,4 @@ class Runtime:
             gap = live.caught_up(page, self.settings.replay_events)
             if gap is not None:
                 report(logging.WARNING, f"gap: {gap.reason}", count=len(live.sessions))
-                # Those that are on their way in are told, and counted, when they have come.
-                self._noted(gap, sum(not isinstance(one, Seat) for one in live.sessions))
+                self._noted(gap, len(live.sessions))

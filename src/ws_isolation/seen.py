@@ -22,35 +22,42 @@ class SeenIds:
         seconds: How long each is kept after it was taken.
     """
 
-    __slots__ = ("_forgotten_at", "_most", "_seconds")
+    __slots__ = ("_most", "_seconds", "_taken")
 
     def __init__(self, most: int, seconds: float) -> None:
         self._most = most
         self._seconds = seconds
-        self._forgotten_at: dict[str, float] = {}
-        """In the order in which they were taken, which is the order in which they go."""
+        self._taken: dict[str, tuple[float, int]] = {}
+        """When each goes, and for which message it was taken. In the order of taking, which is that of going."""
 
     def __len__(self) -> int:
         """Return how many are kept, those whose time is over included until the next one comes."""
-        return len(self._forgotten_at)
+        return len(self._taken)
 
-    def take(self, message_id: str, now: float, /) -> bool:
-        """Note *message_id*; False where it was noted before, and is still in the window."""
+    def take(self, message_id: str, now: float, message: object, /) -> bool:
+        """Note *message_id* for *message*; False where it was noted before, and is still in the window."""
         self._forget_old(now)
-        if message_id in self._forgotten_at:
+        if message_id in self._taken:
             return False
-        if len(self._forgotten_at) >= self._most:
-            del self._forgotten_at[next(iter(self._forgotten_at))]
-        self._forgotten_at[message_id] = now + self._seconds
+        if len(self._taken) >= self._most:
+            del self._taken[next(iter(self._taken))]
+        # The address is enough: whoever forgets still holds the message, so no other one can have it.
+        self._taken[message_id] = (now + self._seconds, id(message))
         return True
 
-    def forget(self, message_id: str, /) -> None:
-        """Let *message_id* be taken again; harmless when it is not known."""
-        self._forgotten_at.pop(message_id, None)
+    def forget(self, message_id: str, message: object, /) -> None:
+        """
+        Let *message_id* be taken again, if it is *message* that it was taken for; else harmless.
+
+        One that took longer than the window, and fails at last, must not take
+        back the id of the retry that succeeded meanwhile.
+        """
+        if self._taken.get(message_id, (0.0, None))[1] == id(message):
+            del self._taken[message_id]
 
     def _forget_old(self, now: float) -> None:
-        while self._forgotten_at:
-            oldest = next(iter(self._forgotten_at))
-            if now < self._forgotten_at[oldest]:
+        while self._taken:
+            oldest = next(iter(self._taken))
+            if now < self._taken[oldest][0]:
                 return
-            del self._forgotten_at[oldest]
+            del self._taken[oldest]

@@ -223,38 +223,52 @@ async def _settle(
     *,
     enforce_pongs: bool,
 ) -> Session | None:
-    """Open the session of an accepted socket, or say why not."""
-    connection_id = ""
+    """Open the session of an accepted socket, or say why not. Cancelled meanwhile, the client is told so."""
+    denied = outcome
     if isinstance(outcome, Admitted):
-        # Without an engine that counts, nothing is awaited from here to the seat: checked and done in one step.
         try:
-            connection_id = await _admitted(factory, outcome.context) or ""
-        except EngineUnavailableError as error:
-            outcome = Denied(closing.code_of(error.close_code), "the backplane's engine failed", error)
-        else:
-            outcome = _last_check(factory, outcome, connection_id)
-    if isinstance(outcome, Denied):
-        factory.give_back(connection_id)
-        await finish(tell(transport, handshake, factory, wire, outcome))
-        return None
+            opened = await _opened(outcome, handshake, transport, factory, wire, enforce_pongs=enforce_pongs)
+        except asyncio.CancelledError:
+            code = closing.DRAIN if factory.is_draining else closing.INTERNAL_ERROR
+            cut = Denied(code, "cancelled while the session was opened")
+            await finish(tell(transport, handshake, factory, wire, cut))
+            raise
+        if not isinstance(opened, Denied):
+            return opened
+        denied = opened
+    await finish(tell(transport, handshake, factory, wire, cast("Denied", denied)))
+    return None
+
+
+async def _opened(
+    admitted: Admitted,
+    handshake: Handshake,
+    transport: Transport,
+    factory: ManagerFactory,
+    wire: Wire,
+    *,
+    enforce_pongs: bool,
+) -> Session | Denied:
+    """Take a place for the session and put it on its stream; without an engine nothing is awaited in between."""
+    connection_id = ""
     try:
-        return await factory.open_session(
-            outcome.context,
-            transport,
-            wire=wire,
-            start=outcome.start,
-            handshake=handshake,
-            enforce_pongs=enforce_pongs,
-            connection_id=connection_id,
-        )
-    except Exception as error:  # noqa: BLE001  # the factory has stopped, or the application's manager raised
-        factory.give_back(connection_id)  # what raised before there was a seat has not
-        code = (
-            closing.code_of(error.close_code) if isinstance(error, EngineUnavailableError) else closing.INTERNAL_ERROR
-        )
-        failed = Denied(code, "the session could not be opened", error)
-        await finish(tell(transport, handshake, factory, wire, failed))
-        return None
+        connection_id = await _admitted(factory, admitted.context) or ""
+        denied = _last_check(factory, admitted, connection_id)
+        if denied is None:
+            return await factory.open_session(
+                admitted.context,
+                transport,
+                wire=wire,
+                start=admitted.start,
+                handshake=handshake,
+                enforce_pongs=enforce_pongs,
+                connection_id=connection_id,
+            )
+    except Exception as error:  # noqa: BLE001  # the engine, a factory that has stopped, the application's manager
+        number = error.close_code if isinstance(error, EngineUnavailableError) else closing.INTERNAL_ERROR.code
+        denied = Denied(closing.code_of(number), "the session could not be opened", error)
+    factory.give_back(connection_id)
+    return denied
 
 
 async def _refresh(
@@ -299,14 +313,14 @@ async def _admitted(factory: ManagerFactory, context: UserExecutionContext) -> s
     return await factory.admit(context)
 
 
-def _last_check(factory: ManagerFactory, admitted: Admitted, connection_id: str) -> Admitted | Denied:
+def _last_check(factory: ManagerFactory, admitted: Admitted, connection_id: str) -> Denied | None:
     if factory.is_draining:
         return Denied(closing.DRAIN, "a drain has begun")
     if factory.bars_here(admitted.context):
         return Denied(closing.REVOKED, "the identity was revoked meanwhile")
     if not connection_id:
         return Denied(closing.CONNECTION_LIMIT, "the identity has as many sessions as it may have")
-    return admitted
+    return None
 
 
 async def _accept(opening: Opening, factory: ManagerFactory, wire: Wire, subprotocol: str | None) -> Transport | None:

@@ -27,6 +27,7 @@ _SECONDS: Final = {
     "auth_seconds": (0.1, 600.0),
     "write_seconds": (0.1, 600.0),
     "close_seconds": (0.1, 60.0),
+    "engine_seconds": (0.05, 60.0),
     "drain_seconds": (0.1, 3_600.0),
     "detached_seconds": (0.0, 86_400.0),
     "stream_seconds": (1.0, 86_400.0),
@@ -105,6 +106,11 @@ class Settings:
     """Seconds that one write may take before the reader counts as stalled, 0.1 to 600."""
     close_seconds: float = 2.0
     """Seconds for goodbye and close together, 0.1 to 60."""
+    engine_seconds: float = 1.0
+    """
+    Seconds that the engine may take for one answer, 0.05 to 60: where a stream stands when a session joins it, who is
+    revoked, who has a place. Then 4304: a client is better told to come back than kept waiting.
+    """
     drain_seconds: float = 10.0
     """Seconds that ending all sessions may take, 0.1 to 3,600. Give the process that much before it is killed."""
     drain_share: float = 0.02
@@ -159,7 +165,7 @@ class Settings:
     identity_message_burst: int = 60
     """Messages that all sessions of one identity may send at once."""
     message_ids: int = 512
-    """Ids of messages that are kept for each identity, to tell a retry: about 100 bytes each."""
+    """Ids of messages that are kept for each identity, to tell a retry: about 200 bytes each."""
     message_id_seconds: float = 300.0
     """Seconds that the id of a message is kept, 1 to 86,400; never longer than the identity's stream."""
     sessions_per_identity: int = 20

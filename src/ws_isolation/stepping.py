@@ -18,19 +18,19 @@ import asyncio
 import types
 from collections.abc import Coroutine, Generator
 from contextvars import Context
-from typing import Any, final
+from typing import Any, Final, final
 
 __all__ = ("Parked", "rest", "step")
 
 
 @final
 class Parked:
-    """A coroutine after its first step, and what it waits for."""
+    """A coroutine (what its ``__await__`` gave) after its first step, and what it waits for."""
 
     __slots__ = ("coroutine", "waits_for")
 
-    def __init__(self, coroutine: Coroutine[Any, Any, None], waits_for: object) -> None:
-        self.coroutine: Coroutine[Any, Any, None] = coroutine
+    def __init__(self, coroutine: Generator[Any, Any, None], waits_for: object) -> None:
+        self.coroutine: Generator[Any, Any, None] = coroutine
         self.waits_for: object = waits_for
 
     def drop(self) -> None:
@@ -51,18 +51,19 @@ def step(coroutine: Coroutine[Any, Any, None], task: asyncio.Task[Any], context:
         BaseException: What the coroutine raised in that step. It is over.
     """
     loop = task.get_loop()
-    current = asyncio.current_task(loop)
+    current = _current(loop)
     if current is not None:
         _leave(loop, current)
     _enter(loop, task)
+    # next() and not send(): a coroutine that is over costs no StopIteration then.
+    steps = coroutine.__await__()
     try:
-        return Parked(coroutine, context.run(coroutine.send, None))
-    except StopIteration:
-        return None
+        waits_for = context.run(next, steps, _OVER)
     finally:
         _leave(loop, task)
         if current is not None:
             _enter(loop, current)
+    return None if waits_for is _OVER else Parked(steps, waits_for)
 
 
 @types.coroutine
@@ -84,6 +85,9 @@ def rest(parked: Parked, /) -> Generator[object, object, None]:
             return
 
 
+_OVER: Final = object()
+"""What no coroutine waits for."""
 # asyncio documents both for those who write tasks of their own ("Extending asyncio").
+_current = asyncio.current_task
 _enter = asyncio.tasks._enter_task  # noqa: SLF001
 _leave = asyncio.tasks._leave_task  # noqa: SLF001

@@ -16,7 +16,7 @@ from .context import UserExecutionContext
 from .events.envelope import Envelope
 from .frames import ErrorFrame, Message
 from .handshake import Credential
-from .stream import Gap
+from .stream import Cursor, Gap, Resumed
 
 __all__ = (
     "Abort",
@@ -29,6 +29,7 @@ __all__ = (
     "Ended",
     "Finished",
     "Input",
+    "Joined",
     "Missed",
     "Offered",
     "PeerGone",
@@ -46,6 +47,15 @@ __all__ = (
 )
 
 # Inputs: what happened.
+
+
+@final
+class Joined(msgspec.Struct, frozen=True):
+    """The engine said where the stream stands, and what the client's own cursor came to; None where it gave none."""
+
+    top: Cursor
+    answer: Resumed | Gap | None
+    now: float
 
 
 @final
@@ -153,7 +163,8 @@ class Finished(msgspec.Struct, frozen=True):
 
 
 Input: TypeAlias = (
-    Offered
+    Joined
+    | Offered
     | Missed
     | Received
     | Consumed

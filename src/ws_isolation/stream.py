@@ -274,12 +274,13 @@ class Stream:
         """Bytes in the window."""
         self._limits = limits
         # Times beside the envelopes and not in pairs with them: a tuple per event would keep the collector busy.
-        self._window: deque[Envelope] = deque()
-        self._times: deque[float] = deque()
+        # None until there is one: two empty ones would hold 1.5 KiB.
+        self._window: deque[Envelope] | None = None
+        self._times: deque[float] | None = None
 
     def __len__(self) -> int:
         """Return the number of events in the window."""
-        return len(self._window)
+        return 0 if self._window is None else len(self._window)
 
     @property
     def cursor(self) -> Cursor:
@@ -310,12 +311,18 @@ class Stream:
         envelope = draft.at(epoch=self.epoch, seq=self.seq + 1, prev=self.last_id)
         self.seq += 1
         self.last_id = envelope.id
-        self._window.append(envelope)
-        self._times.append(now)
+        window, times = self._window, self._times
+        if window is None or times is None:
+            self._window, self._times = window, times = deque[Envelope](), deque[float]()
+        window.append(envelope)
+        times.append(now)
         self.size += envelope.size
-        if len(self._window) > self._limits.events or self.size > self._limits.size:
-            self._shrink()
-        elif self._times[0] <= now - self._limits.seconds:
+        limits = self._limits
+        if len(window) > limits.events or self.size > limits.size:
+            while len(window) > limits.events or self.size > limits.size:
+                self.size -= window.popleft().size
+                times.popleft()
+        elif times[0] <= now - limits.seconds:
             self.trim(now)
         return envelope
 
@@ -331,19 +338,12 @@ class Stream:
     def trim(self, now: float, /) -> None:
         """Forget what is older than the window."""
         oldest = now - self._limits.seconds
-        while self._times and self._times[0] <= oldest:
-            self._forget()
+        window, times = self._window, self._times
+        while window and times and times[0] <= oldest:
+            self.size -= window.popleft().size
+            times.popleft()
 
     def clear(self) -> None:
         """Forget the whole window, not the top: clients behind it get a gap, and are told so."""
-        self._window.clear()
-        self._times.clear()
+        self._window = self._times = None
         self.size = 0
-
-    def _shrink(self) -> None:
-        while len(self._window) > self._limits.events or self.size > self._limits.size:
-            self._forget()
-
-    def _forget(self) -> None:
-        self.size -= self._window.popleft().size
-        self._times.popleft()

@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, Final, Protocol, final
 
-from .chain import Arrival, Chain
+from .chain import NEXT, Arrival, Chain
 from .lifecycle import Lifecycle
 from .rates import TokenBucket
 from .seen import SeenIds
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from .events.envelope import Envelope
     from .keys import Identity
 
-__all__ = ("LiveStream", "OpenRun", "Reader", "Seat", "Streams", "Subscriber")
+__all__ = ("LiveStream", "OpenRun", "Reader", "Streams", "Subscriber")
 
 _MOST_HELD: Final = 1_024
 """Events that wait while a history is read again; with more the rest is left to the next reading."""
@@ -67,32 +67,6 @@ class OpenRun(Protocol):
 
 
 @final
-class Seat:
-    """The place of a session that is being put on its stream: it keeps what is published meanwhile."""
-
-    __slots__ = ("gap", "kept")
-
-    def __init__(self) -> None:
-        self.kept: list[Envelope] = []
-        self.gap: Gap | None = None
-        """The last one meanwhile: what was kept before it does not matter any more."""
-
-    def offer(self, envelope: Envelope, /) -> bool:
-        """Keep the envelope for the session; False where too many wait, which the session makes up for by a gap."""
-        if len(self.kept) >= _MOST_HELD:
-            self.gap = Gap("replay_limit", Cursor(envelope.epoch, envelope.seq, envelope.id))
-            self.kept.clear()
-            return False
-        self.kept.append(envelope)
-        return True
-
-    def missed(self, gap: Gap, /) -> None:
-        """Keep the gap for the session."""
-        self.gap = gap
-        self.kept.clear()
-
-
-@final
 class LiveStream:
     """
     One identity's stream as this node sees it: sessions, runs and spawned work.
@@ -108,6 +82,7 @@ class LiveStream:
 
     __slots__ = (
         "__weakref__",
+        "_asked_for",
         "_held",
         "_reader",
         "_turn",
@@ -157,6 +132,8 @@ class LiveStream:
         """Held while the first session puts this node on the stream."""
         self._turn: asyncio.Lock | None = None
         self._held: list[Envelope] = []
+        self._asked_for: int = 0
+        """How many of those were there before the engine was asked."""
         self._reader = reader
 
     def turn(self) -> asyncio.Lock:
@@ -168,10 +145,6 @@ class LiveStream:
     def subscribe(self, session: Subscriber, /) -> None:
         """Add a session; what is published from now on is offered to it."""
         self.sessions = (*self.sessions, session)
-
-    def replace(self, seat: Subscriber, session: Subscriber, /) -> None:
-        """Put *session* where this very *seat* was."""
-        self.sessions = tuple(session if other is seat else other for other in self.sessions)
 
     def unsubscribe(self, session: Subscriber, now: float, /) -> None:
         """Remove this very session, by object and never by id; harmless when it is gone."""
@@ -186,7 +159,7 @@ class LiveStream:
             self._hold(envelope)
             return
         arrival = chain.follow(envelope)
-        if arrival is Arrival.NEXT:
+        if arrival is NEXT:
             self.offer(envelope)
         elif arrival is not Arrival.DUPLICATE:
             self._hold(envelope)
@@ -210,13 +183,14 @@ class LiveStream:
         """Have the history read from where the sessions are; harmless while that goes on."""
         if not self.reading:
             self.reading = True
+            self._asked_for = len(self._held)
             self._reader.read_soon(self)
 
     def begin(self, page: Page, /) -> Chain:
         """Follow the stream from its top on."""
         self.reading = False
         chain = self.chain = Chain(page.top)
-        self._take_held(page.top)
+        self._take_held(chain, page.top)
         return chain
 
     def caught_up(self, page: Page, replay: int, /) -> Gap | None:
@@ -234,25 +208,35 @@ class LiveStream:
             for envelope in result.replay:
                 chain.follow(envelope)
                 self.offer(envelope)
-            self._take_held(chain.cursor)
+            self._take_held(chain, chain.cursor)
             return None
         gap = Gap("divergence", page.top) if result is None else result
         chain.move_to(gap.cursor)
         for session in self.sessions:
             session.missed(gap)
-        self._take_held(gap.cursor)
+        self._take_held(chain, gap.cursor)
         return gap
 
     def _hold(self, envelope: Envelope) -> None:
         if len(self._held) < _MOST_HELD:
             self._held.append(envelope)
 
-    def _take_held(self, top: Cursor) -> None:
-        """Go through what arrived meanwhile; what *top* covers was made up for."""
+    def _take_held(self, chain: Chain, top: Cursor) -> None:
+        """
+        Go through what arrived meanwhile; what *top* covers was made up for.
+
+        What came before the engine was asked, and is not next even so, the engine has lost: it is dropped, and the
+        next look at the tip finds what there is. To ask at once again would go on for good.
+        """
         held, self._held = self._held, []
-        for envelope in held:
-            if envelope.epoch == top.epoch and envelope.seq >= top.seq + envelope.durable:
+        for at, envelope in enumerate(held):
+            if envelope.epoch != top.epoch or envelope.seq < top.seq + envelope.durable:
+                continue
+            if at >= self._asked_for:
                 self.arrived(envelope)
+            elif chain.follow(envelope) is NEXT:
+                self.offer(envelope)
+        self._asked_for = len(self._held)  # the engine is asked for all of these, if it is
 
     def offer(self, envelope: Envelope, /) -> tuple[int, int]:
         """Offer *envelope* to every session; return how many queued it and how many could not."""

@@ -8,7 +8,7 @@ pieces that a slow or reconnected client has missed.
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import TYPE_CHECKING, final
+from typing import TYPE_CHECKING, ClassVar, final
 
 from msgspec import UNSET, UnsetType
 from typing_extensions import override
@@ -16,6 +16,7 @@ from typing_extensions import override
 from .cutting import PIECE_BYTES, WHOLE_BYTES, cut
 from .errors import InvalidEventError, InvalidStateError, shown
 from .events import AgentMessageDelta, AgentThinking, Event
+from .events.declaration import variant
 from .ids import new_uuid7
 from .parts import Owner, Part, Send
 
@@ -28,13 +29,18 @@ __all__ = ("MessageText", "Thought")
 class _Text(Part):
     """Text in pieces: what thoughts and messages have in common."""
 
-    __slots__ = ("_index", "_kept", "_size")
+    __slots__ = ("_index", "_kept", "_model", "_size")
+
+    _text_field: ClassVar[str]
+    """Which field of its events holds the text."""
 
     def __init__(self, run: Owner, parts: dict[Part, None]) -> None:
         super().__init__(run, parts, new_uuid7())
         self._kept: list[str] = []
         self._size = 0
         self._index = 0
+        self._model: Event | None = None
+        """The first piece: what the others have in common with it was checked once."""
 
     async def __aenter__(self) -> Self:
         """Begin; the first piece goes out with the first ``write``."""
@@ -57,7 +63,7 @@ class _Text(Part):
                 msg = f"text {shown(self.id)} is done: begin another"
                 raise InvalidStateError(msg)
             piece, _ = cut(text[start : start + PIECE_BYTES] if type(text) is str else text, PIECE_BYTES)
-            await self._run.send(self._piece(piece, self._index))
+            await self._run.send(self._next(piece))
             self._keep(piece)
             self._index += 1
             start += len(piece)
@@ -89,6 +95,13 @@ class _Text(Part):
             self._kept.append(piece)
         self._size += len(piece.encode("utf-8"))
 
+    def _next(self, piece: str) -> Event:
+        model = self._model
+        if model is None:
+            model = self._model = self._piece(piece, self._index)
+            return model
+        return variant(model, "index", self._index, self._text_field, piece)
+
     @abstractmethod
     def _piece(self, text: str, index: int) -> Event:
         """Build the event of one piece."""
@@ -103,6 +116,8 @@ class Thought(_Text):
     """A thought in pieces. Lives as long as its ``async with`` block, which sends the whole at its end."""
 
     __slots__ = ()
+
+    _text_field: ClassVar[str] = "text"
 
     @override
     def _piece(self, text: str, index: int) -> Event:
@@ -135,6 +150,8 @@ class MessageText(_Text):
     """A message to the user in pieces. Same as ``Thought``, but for the answer itself."""
 
     __slots__ = ()
+
+    _text_field: ClassVar[str] = "delta"
 
     @override
     def _piece(self, text: str, index: int) -> Event:

@@ -134,6 +134,10 @@ class Portal:
             raise InvalidStateError(msg)
         return future.result()
 
+    def adopt(self, task: asyncio.Task[None], /) -> None:
+        """Let the factory's ``stop()`` end *task*, which is a run of this portal's threads. For runs."""
+        self._factory.adopt(task)
+
     def _wait(
         self, name: str, loop: asyncio.AbstractEventLoop, future: concurrent.futures.Future[_T], timeout: float
     ) -> None:

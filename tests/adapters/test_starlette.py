@@ -200,11 +200,26 @@ async def test_cancelled_send() -> None:
     A cancellation inside a send is no client that left.
     """
 
-    async def cancelled() -> None:
+    async def cancelled(*_: object) -> Any:
         raise asyncio.CancelledError
 
     with pytest.raises(asyncio.CancelledError):
-        await _asgi._sent(cancelled())
+        await _asgi.AsgiTransport(cancelled, cancelled, _asgi.gone).send("text")
+
+
+async def test_error_of_the_server() -> None:
+    """
+    What a server raises that does not say that the client left is its defect, and goes on as it is.
+    """
+
+    async def broken(*_: object) -> Any:
+        raise LookupError
+
+    transport = _asgi.AsgiTransport(broken, broken, _asgi.gone)
+    with pytest.raises(LookupError):
+        await transport.send("text")
+    with pytest.raises(LookupError):
+        await transport.close(1000, "")
 
 
 @pytest.mark.scenario("S59")

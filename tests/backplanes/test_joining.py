@@ -9,14 +9,18 @@ import asyncio
 import attrs
 import msgspec
 import pytest
+from typing_extensions import override
 
 from tests.logs import TIME, NoReader, put
+from tests.openings import MemoryOpening
 from tests.shell import note
-from ws_isolation import ManagerFactory, Session, Settings, errors
+from ws_isolation import Handshake, ManagerFactory, Session, Settings, UserExecutionContext
 from ws_isolation.backplanes.base import Listener
 from ws_isolation.backplanes.memory import MemoryBackplane
+from ws_isolation.errors import EngineTimeoutError, EngineUnavailableError
 from ws_isolation.events import Envelope
 from ws_isolation.keys import Identity, identity_of
+from ws_isolation.serving import serve_opening
 from ws_isolation.stream import Cursor, Draft, Gap, Page, Start, Stream
 from ws_isolation.streams import LiveStream
 from ws_isolation.testing import FakeClock, RecordingTransport, make_context
@@ -95,7 +99,7 @@ class Engine:
         """
         Stand there no more.
         """
-        assert listener is self.listener
+        assert self.listener in (None, listener)
         self.listener = None
         self.inner.release(identity, self)
 
@@ -110,6 +114,20 @@ class Engine:
             raise ConnectionError(msg)
         page = await self.inner.read(identity, start)
         return page if self.top is None else Page(self.top, ())
+
+
+class Refusing(Engine):
+    """
+    An engine that says what is wrong.
+    """
+
+    @override
+    async def read(self, identity: Identity, start: Start, /) -> Page:
+        """
+        Say it.
+        """
+        call = "read"
+        raise EngineUnavailableError(call, "it evicts what it should keep")
 
 
 @attrs.define
@@ -152,6 +170,10 @@ class Node:
         """
         await self.factory.stop()
         await asyncio.gather(*self.tasks)
+
+
+async def _admit(_handshake: Handshake) -> UserExecutionContext:
+    return make_context()
 
 
 async def _listen(session: Session) -> None:
@@ -230,8 +252,11 @@ async def test_cut_while_joining() -> None:
 async def test_engine_that_raises_while_joining() -> None:
     """An engine that is down lets nobody in and keeps nobody; once it is up, sessions join."""
     node = Node(engine := Engine(fails=True))
-    with pytest.raises(errors.EngineUnavailableError, match=r"subscribe\(\): the session was not opened"):
+    with pytest.raises(
+        EngineUnavailableError, match="failed in joining a stream: ConnectionError; nobody was let in"
+    ) as e:
         await node.connect()
+    assert "the engine is down" == str(e.value.__cause__)
     assert (None, 0) == (engine.listener, node.factory.stats().sessions)
     engine.fails = False
 
@@ -310,6 +335,152 @@ async def test_engine_that_fell_back() -> None:
     assert [1, 2, "ws.gap"] == values(first)
     assert "ws.gap" == values(second)[0]
     assert "divergence" in next(text for text in first.sent if "ws.gap" in text)
+    await node.stop()
+
+
+@pytest.mark.scenario("S20", "S59")
+@pytest.mark.requirement("P2", "P5", "WS-10")
+@pytest.mark.parametrize("happens", ["revoke", "drain", "stop"])
+@pytest.mark.parametrize("events", [0, 2])
+async def test_ended_while_joining(happens: str, events: int) -> None:
+    """
+    Whoever is revoked, or meets a drain, while a slow engine is asked hears goodbye at once, and no event.
+    """
+    node = Node(engine := Engine())
+    engine.opens.clear()
+    joining = asyncio.create_task(node.connect("window"))
+    await settle()
+    await node.send(*range(events))
+    ending: list[asyncio.Task[None]] = []
+    if happens == "revoke":
+        assert 1 == await node.factory.revoke(make_context())
+    else:
+        ending.append(asyncio.create_task(node.factory.drain() if happens == "drain" else node.factory.stop()))
+    await settle()
+    socket = await joining
+    await asyncio.gather(*ending, *node.tasks)
+
+    code = 4010 if happens == "revoke" else 4200
+    assert [("ws.goodbye", code)] == [(frame["type"], frame["code"]) for frame in socket.frames]
+    assert (code, 0) == (socket.closed and socket.closed[0], node.factory.stats().sessions)
+    assert engine.listener is None or happens == "drain"
+    engine.opens.set()
+    await node.stop()
+
+
+@pytest.mark.requirement("P2", "P5", "WS-10")
+@pytest.mark.parametrize("happens", ["revoke", "drain"])
+async def test_ended_before_it_is_served(happens: str) -> None:
+    """
+    The same through the way in of an adapter: between the last check and welcome nothing slips through.
+    """
+    node = Node(engine := Engine())
+    engine.opens.clear()
+    opening = MemoryOpening()
+    served = asyncio.create_task(serve_opening(opening, node.factory, _admit, _listen))
+    await settle()
+    assert [None] == opening.accepted
+    drain = None
+    if happens == "revoke":
+        await node.factory.revoke(make_context())
+    else:
+        drain = asyncio.create_task(node.factory.drain())
+    await settle()
+    await served
+    if drain is not None:
+        await drain
+
+    assert ["ws.goodbye"] == [frame["type"] for frame in opening.transport.frames]
+    assert (4010 if happens == "revoke" else 4200) == opening.transport.frames[0]["code"]
+    engine.opens.set()
+    await node.stop()
+
+
+@pytest.mark.scenario("S59")
+@pytest.mark.requirement("P2", "WS-30")
+@pytest.mark.parametrize(("fails", "code"), [(True, 4302), (False, 4304)])
+async def test_engine_that_lets_nobody_in(fails: bool, code: int) -> None:  # noqa: FBT001  # a case of the table
+    """
+    An engine that is down, or slower than its bound, costs a client a close code to come back with, and nothing else.
+    """
+    node = Node(engine := Engine(fails=fails))
+    if not fails:
+        engine.opens.clear()
+    opening = MemoryOpening()
+    served = asyncio.create_task(serve_opening(opening, node.factory, _admit, _listen))
+    await settle()
+    await node.clock.advance(0.9)
+    assert fails == served.done()
+    await node.clock.advance(0.2)
+    await served
+
+    (goodbye,) = opening.transport.frames
+    assert ("ws.goodbye", code, "back_off", 1_000) == (
+        goodbye["type"],
+        goodbye["code"],
+        goodbye["action"],
+        goodbye["retry_after_ms"],
+    )
+    assert (None, 0) == (engine.listener, node.factory.stats().sessions)
+    engine.opens.set()
+    engine.fails = False
+    socket = await node.connect()
+    await node.send(1)
+    assert [1] == values(socket)
+    await node.stop()
+
+
+@pytest.mark.requirement("P2")
+@pytest.mark.parametrize("draining", [False, True])
+async def test_cancelled_while_joining(draining: bool) -> None:  # noqa: FBT001  # a case of the table
+    """
+    A server that cancels while a slow engine is asked leaves no client without a word.
+    """
+    node = Node(engine := Engine())
+    engine.opens.clear()
+    opening = MemoryOpening()
+    served = asyncio.create_task(serve_opening(opening, node.factory, _admit, _listen))
+    await settle()
+    node.factory._runtime.is_draining = draining
+    served.cancel()
+    await asyncio.wait({served})
+
+    assert served.cancelled()
+    assert [4200 if draining else 4300] == [frame["code"] for frame in opening.transport.frames]
+    assert (None, 0) == (engine.listener, node.factory.stats().sessions)
+    await node.stop()
+
+
+@pytest.mark.requirement("P2")
+async def test_attach_to_an_engine_that_is_slow() -> None:
+    """
+    A socket that the application accepted itself is not touched where the engine does not answer.
+    """
+    node = Node(engine := Engine())
+    engine.opens.clear()
+    socket = RecordingTransport()
+
+    async def attach() -> None:
+        async with node.factory.attach(make_context(), socket):
+            pytest.fail("there is no session")
+
+    attaching = asyncio.create_task(attach())
+    await settle()
+    await node.clock.advance(1.1)
+    with pytest.raises(EngineTimeoutError, match=r"joining a stream: no answer in 1 s \(Settings.engine_seconds\)"):
+        await attaching
+    assert ([], None) == (socket.sent, socket.closed)
+    await node.stop()
+
+
+@pytest.mark.requirement("P2")
+async def test_engine_that_says_itself_what_is_wrong() -> None:
+    """
+    An engine's own error goes on as it is.
+    """
+    node = Node(Refusing())
+    with pytest.raises(EngineUnavailableError, match="failed in read: it evicts what it should keep"):
+        await node.connect()
     await node.stop()
 
 

@@ -125,7 +125,7 @@ async def test_replaced_on_its_way_in() -> None:
     engine, (a, b) = nodes(settings=attrs.evolve(REPLACE, sessions_per_identity=1))
     held = engine.hold("read")
     first = await a.visit()
-    await engine.clock.advance(1)
+    await engine.clock.advance(0.5)
     engine.held.clear()
     second = await b.visit()
     held.set()

@@ -15,8 +15,7 @@ from ws_isolation.events import Envelope
 from ws_isolation.ids import new_uuid7
 from ws_isolation.keys import Identity
 from ws_isolation.settings import Settings
-from ws_isolation.stream import Cursor, Draft, Gap
-from ws_isolation.streams import Seat
+from ws_isolation.stream import Cursor, Draft
 
 ALICE: Final = Identity(None, "alice")
 BOB: Final = Identity(None, "bob")
@@ -157,31 +156,3 @@ async def test_release_by_object() -> None:
 
     assert [[], [made]] == [ear.heard for ear in ears]
     assert 1 == len(plane)
-
-
-@pytest.mark.requirement("P3")
-async def test_a_seat_that_overflows_is_a_gap() -> None:
-    """
-    Too many events while a session is being put on its stream: a gap at the last one lost, and what follows it.
-    """
-    plane, seat = MemoryBackplane(), Seat()
-    made = [await publish(plane, ALICE) for _ in range(1_026)]
-    taken = [seat.offer(envelope) for envelope in made]
-
-    assert [1_024] == [place for place, was in enumerate(taken) if not was]
-    assert Gap("replay_limit", Cursor(made[1_024].epoch, 1_025, made[1_024].id)) == seat.gap
-    assert [made[1_025]] == seat.kept
-
-
-@pytest.mark.requirement("P3")
-async def test_a_gap_clears_the_seat() -> None:
-    """
-    After a gap, what was kept before it does not matter any more.
-    """
-    plane, seat = MemoryBackplane(), Seat()
-    made = await publish(plane, ALICE)
-    seat.offer(made)
-    gap = Gap("divergence", Cursor(made.epoch, 1, made.id))
-    seat.missed(gap)
-
-    assert (gap, []) == (seat.gap, seat.kept)

@@ -234,7 +234,7 @@ async def test_lifted_elsewhere_is_lifted_here() -> None:
 @pytest.mark.requirement("WS-30")
 async def test_an_engine_that_does_not_answer_lets_nobody_in() -> None:
     """Down or hanging, at authentication or later, the client gets 4302 or 4304; open sessions stay, and no seat."""
-    settings = Settings(auth_seconds=0.1)
+    settings = Settings(engine_seconds=0.1)
     engine, (a,) = nodes(1, settings)
     open_before = await a.visit()
     for call in ("bars", "enter"):

@@ -57,6 +57,20 @@ class Scene:
         await once
         await until(lambda: self.factory.stats().sessions == 0)
 
+    async def miss(self, missed: int, *, then: int) -> None:
+        """
+        Let the client see three events, miss some, come back, and see some more.
+        """
+        once = await self.connect()
+        await self.send(3)
+        await self.client.reach(3)
+        await self.leave(once)
+        await self.send(missed)
+        once = await self.connect()
+        await self.send(then)
+        await self.client.reach(3 + missed + then)
+        await self.leave(once)
+
 
 @asynccontextmanager
 async def scene(
@@ -97,15 +111,7 @@ async def test_exactly_what_was_missed(missed: int) -> None:
     Up to the replay limit the client gets the missing tail and nothing else, then goes on live.
     """
     async with scene() as stage:
-        once = await stage.connect()
-        await stage.send(3)
-        await stage.client.reach(3)
-        await stage.leave(once)
-        await stage.send(missed)
-        once = await stage.connect()
-        await stage.send(1)
-        await stage.client.reach(4 + missed)
-        await stage.leave(once)
+        await stage.miss(missed, then=1)
     history = stage.client.history
 
     assert stage.sent == history.got
@@ -126,15 +132,7 @@ async def test_gap_before_anything_later(missed: int, reason: str) -> None:
     One event more than is replayed, or than is kept: a gap with its reason, no part of a replay, then live.
     """
     async with scene() as stage:
-        once = await stage.connect()
-        await stage.send(3)
-        await stage.client.reach(3)
-        await stage.leave(once)
-        await stage.send(missed)
-        once = await stage.connect()
-        await stage.send(2)
-        await stage.client.reach(5 + missed)
-        await stage.leave(once)
+        await stage.miss(missed, then=2)
     history = stage.client.history
 
     assert [reason] == [gap.reason for gap in history.gaps]

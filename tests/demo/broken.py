@@ -20,5 +20,5 @@ def share_one_stream(monkeypatch: pytest.MonkeyPatch, /) -> None:
     def colliding(_context: UserExecutionContext) -> Identity:
         return everybody
 
-    for module in ("factory", "manager", "session_core"):
+    for module in ("factory", "manager", "core_state", "core_reading"):
         monkeypatch.setattr(f"ws_isolation.{module}.identity_of", colliding)

@@ -13,7 +13,7 @@ from typing import Final
 
 import pytest
 
-from tests.cores import START, envelope_of, make_core, one_of_each, stream_of, text
+from tests.cores import START, envelope_of, joining_core, make_core, one_of_each, stream_of, text
 from tests.docs.blocks import ROOT
 from tests.test_admission import FRAME, machine, text_of
 from ws_isolation import Settings, closing
@@ -40,6 +40,7 @@ LATER: Final = START + 10_000
 REFRESH: Final = Received(text(type="ws.refresh", credential="new"), START)
 
 REACH: Final[dict[State, tuple[Input, ...]]] = {
+    State.JOINING: (),
     State.LIVE: (),
     State.REFRESHING: (REFRESH,),
     State.DRAINING: (REFRESH, Draining(START + 5, START)),
@@ -77,6 +78,15 @@ def _cores() -> Iterator[SessionCore]:
     yield writing
 
 
+def _joining_cores() -> Iterator[SessionCore]:
+    yield joining_core(expires_in=60.0)
+    full = joining_core(Settings(outbox_events=8))
+    stream = stream_of()
+    for _ in range(9):
+        full.handle(Offered(envelope_of(stream)))
+    yield full
+
+
 def _inputs() -> list[Input]:
     stream = stream_of()
     for _ in range(10):
@@ -97,7 +107,7 @@ def test_session(diagrams: ModuleType) -> None:
     used: set[tuple[State, type]] = set()
     for state, way in REACH.items():
         for happened in _inputs():
-            for core in _cores():
+            for core in _joining_cores() if state is State.JOINING else _cores():
                 for step in way:
                     core.handle(step)
                 assert state is core.state

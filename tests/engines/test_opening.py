@@ -351,17 +351,20 @@ async def test_what_waits_at_the_end_fails() -> None:
 
 def test_another_loop() -> None:
     """
-    Used in another event loop, it begins anew there.
+    Used in another event loop, it begins anew there, under another name: it may have been forked in between.
     """
     plane = RedisBackplane("redis://127.0.0.1:1", keys=(KEY,), send_seconds=0.05)
+    names: set[str] = set()
 
     async def use() -> None:
         with pytest.raises(errors.EngineTimeoutError):
             await plane.bars(ALICE)
+        names.add(plane._letters.node)
         await plane.close()
 
     for _ in range(2):
         asyncio.run(use())
+    assert 2 == len(names)
 
 
 async def test_a_unix_socket(tmp_path: Any) -> None:

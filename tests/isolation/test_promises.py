@@ -245,7 +245,7 @@ async def test_bounds(check: Callable[[], Awaitable[None]]) -> None:
 
 
 def _takes_everything(self: Outbox, envelope: Any, /) -> bool:
-    self._waiting.append(envelope)
+    self._put(envelope)
     self._envelopes += 1
     self.size += envelope.size
     return True

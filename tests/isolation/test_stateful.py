@@ -328,7 +328,7 @@ def _first(self: Streams, identity: Identity, now: float, /) -> LiveStream:
 def _break(patch: pytest.MonkeyPatch, what: str) -> None:
     match what:
         case "delimiter-joined identity":
-            for module in ("factory", "manager", "session_core"):
+            for module in ("factory", "manager", "core_state", "core_reading"):
                 patch.setattr(f"ws_isolation.{module}.identity_of", _joined)
         case "removal by user":
             patch.setattr(LiveStream, "unsubscribe", _by_user)

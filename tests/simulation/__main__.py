@@ -1,36 +1,44 @@
 """
-More schedules than the suite runs: ``python -m tests.simulation --seeds 10000``.
+More schedules than the suite runs, or one of them alone: ``python -m tests.simulation --seeds 10000``.
 """
+
+# A command talks to its terminal.
+# ruff: noqa: T201
 
 from __future__ import annotations
 
 import argparse
-import asyncio
+import logging
+import sys
 
 from tests.simulation.checker import check
-from tests.simulation.world import live
+from tests.simulation.life import live
+from tests.simulation.replay import explain
 
 
-async def _run(first: int, seeds: int) -> None:
-    for seed in range(first, first + seeds):
-        try:
-            check(await live(seed))
-        except AssertionError:
-            print(f"seed {seed}")  # noqa: T201  # what a program is asked for
-            raise
-
-
-def main() -> None:
+def main() -> int:
     """
-    Run schedules, and raise with the seed of the first that breaks an invariant.
+    Run schedules; 1, and the seeds that break an invariant, where one does.
     """
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=1_000)
     parser.add_argument("--first", type=int, default=0)
-    options = parser.parse_args()
-    asyncio.run(_run(options.first, options.seeds))
-    print(f"{options.seeds} schedules: every invariant held")  # noqa: T201  # the same
+    parser.add_argument("--show", action="store_true", help="print the whole history")
+    given = parser.parse_args()
+    logging.getLogger("ws_isolation").setLevel(logging.CRITICAL + 1)
+    failed = 0
+    for seed in range(given.first, given.first + given.seeds):
+        try:
+            world = live(seed)
+            if given.show:
+                print(*world.history.entries, sep="\n")
+            check(world)
+        except AssertionError as error:
+            failed += 1
+            print(explain(seed, error))
+    print(f"{given.seeds} schedules: {failed or 'none'} broke an invariant")
+    return int(bool(failed))
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -1,37 +1,278 @@
 """
-What must hold of every history, whatever happened.
+What must hold of every history, whatever happened: INV1 to INV6.
+
+Each invariant looks at the log alone, in its order; ``closes`` has the fifth and ``baseline`` the sixth.
 """
 
 from __future__ import annotations
 
+import attrs
+
+from tests.simulation.baseline import at_the_baseline
+from tests.simulation.closes import every_close_explained
+from tests.simulation.history import Entry
 from tests.simulation.world import World
 
 
 def check(world: World) -> None:
     """
-    Hold the invariants: nothing foreign, order, nothing lost in silence, nothing after expiry, closes explained.
+    Hold every invariant.
     """
-    for device in world.devices:
-        sent = world.sent[device.who]
-        known = set(sent)
-        assert known.issuperset(device.got), "a foreign event"
-        assert len(device.got) == len(set(device.got)), "something twice"
-        assert device.got == [mark for mark in sent if mark in set(device.got)], "out of order"
-        assert set(sent[device.reloaded :]) <= set(device.got), "lost in silence"
-        for socket, session in zip(device.sockets, device.sessions, strict=True):
-            places = [frame["seq"] for frame in socket.events]
-            assert places == sorted(set(places)), "places that do not rise"
-            said = [frame["code"] for frame in socket.frames if frame["type"] == "ws.goodbye"]
-            assert len(said) <= 1, "two goodbyes"
-            if said:
-                assert "ws.goodbye" == socket.types()[-1], "something after goodbye"
-            if socket.closed is not None:
-                assert [socket.closed[0]] == said, "a close without its goodbye"
-            expires = session.context.expires_at
-            if expires is not None:
-                end = expires.timestamp() + world.factory.settings.expiry_skew_seconds
-                stamps = [frame["time"] for frame in socket.events]
-                limit = type(expires).fromtimestamp(end, expires.tzinfo).strftime("%Y-%m-%dT%H:%M:%S")
-                assert all(stamp[:19] <= limit for stamp in stamps), "an event after the authority ended"
-    stats = world.factory.stats()
-    assert (0, 0, 0, 0) == (stats.sessions, stats.streams, stats.work, stats.foreign), "something is left"
+    nothing_foreign(world)
+    in_order(world)
+    nothing_lost(world)
+    nothing_after_authority(world)
+    every_close_explained(world)
+    at_the_baseline(world)
+
+
+def _is_event(entry: Entry) -> bool:
+    return not entry.frame["type"].startswith("ws.")
+
+
+def nothing_foreign(world: World) -> None:
+    """
+    INV1: what is written to a socket carries no other user's canary, and no other thread's event where it is narrowed.
+    """
+    narrowed = world.profile.settings.session_scope == "thread"
+    for entry in world.history.entries:
+        if entry.kind == "wrote":
+            for who, canary in enumerate(world.canaries):
+                assert who == entry.who or canary not in entry.text, f"INV1: a foreign event: {entry}"
+            thread = entry.frame.get("thread_id")
+            own = world.devices[entry.device].thread
+            assert not narrowed or thread in {None, own}, f"INV1: an event of another thread: {entry}"
+
+
+@attrs.define
+class _Line:
+    """
+    How far one socket has got.
+    """
+
+    seq: int = -1
+    runs: dict[str, int] = attrs.field(factory=dict[str, int])
+    texts: dict[str, str] = attrs.field(factory=dict[str, str])
+
+
+def in_order(world: World) -> None:
+    """
+    INV2: on each socket places rise, within each run too; pieces of a text are whole; nothing comes twice.
+
+    Places begin anew after a gap, and only there. A device never reads an event twice, over all its sockets,
+    while the engine is sound.
+    """
+    is_sound = not world.history.count("trouble")
+    # An engine that stores and does not say so, or a node that starts again, leaves a run with its old number.
+    forgets = any(entry.kind == "trouble" and entry.id == "forgets" for entry in world.history.entries)
+    forgets = forgets or world.history.count("up") > len(world.nodes)
+    lines: dict[int, _Line] = {}
+    got: dict[int, set[str]] = {}
+    places: dict[str, float] = {}
+    for entry in world.history.entries:
+        if entry.kind == "stored":
+            places[entry.id] = entry.number
+        elif entry.kind == "wrote":
+            line = lines.setdefault(entry.socket, _Line())
+            _next_on(line, entry, is_sound=is_sound)
+            if not forgets:
+                _next_of_run(line, entry)
+        elif entry.kind == "read" and "seq" in entry.frame and _is_event(entry):
+            event_id, seen = entry.frame["id"], got.setdefault(entry.device, set())
+            assert places.get(event_id) == entry.frame["seq"], f"INV2: never sent, or not at this place: {entry}"
+            assert event_id not in seen or not is_sound, f"INV2: something twice: {entry}"
+            seen.add(event_id)
+
+
+def _next_on(line: _Line, entry: Entry, *, is_sound: bool) -> None:
+    frame = entry.frame
+    if frame["type"] == "ws.gap":
+        assert not is_sound or frame["reason"] != "divergence", f"INV2: an alarm about a sound engine: {entry}"
+        line.seq, line.runs, line.texts = frame["cursor"]["seq"], {}, {}
+    elif frame["type"] == "ws.resumed":
+        assert frame["cursor"]["seq"] >= line.seq, f"INV2: resumed before what was written: {entry}"
+        line.seq = frame["cursor"]["seq"]
+    elif "seq" in frame and _is_event(entry):
+        assert frame["seq"] > line.seq, f"INV2: places that do not rise: {entry}"
+        line.seq = frame["seq"]
+    if frame["type"] == "agent_message_delta" and is_sound:
+        _whole_text(line, entry)
+
+
+def _next_of_run(line: _Line, entry: Entry) -> None:
+    """
+    Hold the order within a run.
+    """
+    if "run_seq" in entry.frame:
+        run_id, run_seq = entry.frame["run_id"], entry.frame["run_seq"]
+        assert run_seq > line.runs.get(run_id, 0), f"INV2: a run out of order: {entry}"
+        line.runs[run_id] = run_seq
+
+
+def _whole_text(line: _Line, entry: Entry) -> None:
+    """
+    Hold that a socket that got a text from its first piece on gets all of it, joined or not.
+    """
+    data = entry.frame["data"]
+    name = data["message_id"]
+    if data["index"] == 0:
+        line.texts[name] = ""
+    if name in line.texts:
+        line.texts[name] += data["delta"]
+        if "full_text" in data:
+            assert line.texts[name] == data["full_text"], f"INV2: a text with a hole: {entry}"
+
+
+@attrs.define
+class _Account:
+    """
+    What one device still has to get, by id: epoch and place.
+    """
+
+    thread: str | None
+    owed: dict[str, tuple[str, float]] | None = None
+    """None until it has begun."""
+
+    def gets(self, thread: str | None) -> bool:
+        """
+        Tell whether events of this thread are for it.
+        """
+        return self.thread is None or thread in {None, self.thread}
+
+    def owe(self, stored: Entry) -> None:
+        """
+        Note an event that is for it, once it has begun.
+        """
+        if self.owed is not None and self.gets(stored.thread):
+            self.owed[stored.id] = stored.epoch, stored.number
+
+    def settle(self, event_id: str) -> None:
+        """
+        Take an event off.
+        """
+        if self.owed is not None:
+            self.owed.pop(event_id, None)
+
+
+def nothing_lost(world: World) -> None:
+    """
+    INV3: whatever is in the engine in the end was received, or reported lost, by every client that is connected then.
+    """
+    narrowed = world.profile.settings.session_scope == "thread"
+    accounts = [_Account(device.thread if narrowed else None) for device in world.devices]
+    kept: list[dict[str, Entry]] = [{} for _ in world.canaries]
+    for entry in world.history.entries:
+        if entry.kind == "stored":
+            kept[entry.who][entry.id] = entry
+            for device in world.devices:
+                if device.who == entry.who:
+                    accounts[device.number].owe(entry)
+        elif entry.kind == "lost":
+            kept[entry.who].pop(entry.id, None)
+            for account in accounts:
+                account.settle(entry.id)
+        elif entry.kind == "sent":
+            stored = kept[entry.who].get(entry.id)
+            assert stored is None or stored.number == entry.number, f"INV3: sent to another place: {entry}"
+        elif entry.kind == "read":
+            _account_for(
+                accounts[entry.device], entry, kept[entry.who], window=world.devices[entry.device].takes_window
+            )
+        elif entry.kind == "final":
+            owed = accounts[entry.device].owed
+            assert owed is not None, f"INV3: connected, and was never told where it stands: {entry}"
+            assert not owed, f"INV3: lost in silence: {entry}: {owed}"
+
+
+def _account_for(account: _Account, entry: Entry, kept: dict[str, Entry], *, window: bool) -> None:
+    """
+    Take from an account what a frame has brought, or has reported lost.
+    """
+    frame = entry.frame
+    if frame["type"] == "ws.gap" or (
+        account.owed is None and frame["type"] == ("ws.resumed" if window else "ws.welcome")
+    ):
+        # Whatever lies at or before the new place is lost, and was said to be.
+        _begin(account, kept, frame["cursor"]["epoch"], frame["cursor"]["seq"])
+    elif "seq" in frame and _is_event(entry):
+        if account.owed is None:
+            _begin(account, kept, entry.epoch, frame["seq"])
+        account.settle(frame["id"])
+
+
+def _begin(account: _Account, kept: dict[str, Entry], epoch: str, seq: int) -> None:
+    account.owed = {
+        stored.id: (stored.epoch, stored.number)
+        for stored in kept.values()
+        if stored.epoch == epoch and stored.number > seq and account.gets(stored.thread)
+    }
+
+
+@attrs.define
+class _Bars:
+    """
+    Who is revoked, and where.
+    """
+
+    here: dict[tuple[int, int], float] = attrs.field(factory=dict[tuple[int, int], float])
+    """By user and node: until when, for the node that was told."""
+    everywhere: dict[int, tuple[float, float]] = attrs.field(factory=dict[int, tuple[float, float]])
+    """By user: since when at the latest for a node that has to hear of it, and until when."""
+    is_troubled: bool = False
+
+    def take(self, entry: Entry, within: float) -> None:
+        """
+        Note what changes. *within* is how long a node may take that did not hear of it, once it can.
+        """
+        never = float("inf")
+        if entry.kind in {"trouble", "sound"}:
+            self.is_troubled = entry.kind == "trouble"
+            late = {who: end for who, (since, end) in self.everywhere.items() if since > entry.at}
+            since = never if self.is_troubled else entry.at + within
+            self.everywhere |= {who: (since, end) for who, end in late.items()}
+        elif entry.kind == "revoke" and entry.node >= 0:
+            self.here[entry.who, entry.node] = max(entry.number, self.here.get((entry.who, entry.node), 0.0))
+        elif entry.kind == "revoke":
+            _, end = self.everywhere.get(entry.who, (0.0, 0.0))
+            self.everywhere[entry.who] = (never if self.is_troubled else entry.at), max(end, entry.number)
+        elif entry.kind == "lift":
+            self.everywhere.pop(entry.who, None)
+            self.here = {key: end for key, end in self.here.items() if key[0] != entry.who}
+
+    def hold(self, who: int, node: int, at: float) -> bool:
+        """
+        Tell whether nothing may go to this user there.
+        """
+        since, until = self.everywhere.get(who, (0.0, 0.0))
+        return at < self.here.get((who, node), 0.0) or since <= at < until
+
+
+def nothing_after_authority(world: World) -> None:
+    """
+    INV4: from the moment a revocation is done until it ends, and after expiry, a socket gets goodbye and nothing else.
+
+    Where a node cannot hear the engine, it has until the next look at the tip after that. A session that had begun to
+    end for another reason goes on saying what waited, within its time for goodbye: the first end decides.
+    """
+    settings = world.profile.settings
+    bars, until = _Bars(), dict[int, float]()
+    nodes: dict[int, int] = {}
+    suspects: dict[int, Entry] = {}
+    for entry in world.history.entries:
+        bars.take(entry, within=2 * settings.tip_seconds + settings.auth_seconds)
+        if entry.kind == "connect":
+            nodes[entry.socket] = entry.node
+        elif entry.kind == "authority":
+            until[entry.socket] = entry.number
+        elif entry.kind == "wrote" and entry.frame["type"] != "ws.goodbye":
+            if bars.hold(entry.who, nodes[entry.socket], entry.at):
+                suspects.setdefault(entry.socket, entry)
+            expired = _is_event(entry) and entry.at > until[entry.socket] + settings.expiry_skew_seconds
+            assert not expired, f"INV4: an event after the authority ended: {entry}"
+        elif entry.kind == "wrote" and entry.socket in suspects:
+            late = entry.at - suspects[entry.socket].at > settings.close_seconds
+            if not late and entry.frame["code"] != 4010:
+                del suspects[entry.socket]
+    for entry in suspects.values():
+        msg = f"INV4: something after the user was revoked: {entry}"
+        raise AssertionError(msg)

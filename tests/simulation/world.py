@@ -1,177 +1,294 @@
 """
-Users with several devices that connect, are cut, stall and come back, on the real factory.
+Users with several devices that connect, are cut, stall and come back, on the real factories of one or two nodes.
 """
 
 from __future__ import annotations
 
 import asyncio
 import random
+import re
+import weakref
+from collections.abc import Coroutine
+from contextlib import suppress
 from datetime import UTC, datetime
-from typing import Final
+from typing import Any, Final, cast
 
 import attrs
 
 from tests.shell import note
-from ws_isolation import ManagerFactory, Session
-from ws_isolation.stream import Cursor, Start
-from ws_isolation.testing import FakeClock, RecordingTransport, make_context
-from ws_isolation.testing.clock import settle
-from ws_isolation.wire import DEFAULT_WIRE
+from tests.simulation.clients import Device, Socket
+from tests.simulation.engine import TroubledEngine
+from tests.simulation.history import History
+from tests.simulation.loop import LoopClock, VirtualLoop
+from tests.simulation.schedule import USERS, Profile
+from ws_isolation import Handshake, IsolatedManager, ManagerFactory, Session, UserExecutionContext, errors
+from ws_isolation.keys import identity_of
+from ws_isolation.serving import serve_opening
+from ws_isolation.testing import make_context
 
-USERS: Final = (("a", "b"), (None, "a:b"), (None, "b"))
-"""Tenant and user: alike where a key is joined, or without its tenant."""
+_FOR_GOOD: Final = 1e12
+_FAILURES: Final[dict[str, type[Exception]]] = {"bad": errors.UnauthenticatedError, "crash": RuntimeError}
+TOKEN: Final = re.compile(r"(?P<socket>\d+)-(?P<mode>[a-z]+)-(?P<number>[\d.]+)")
 
 
 @attrs.define(eq=False)
-class Device:
+class Node:
     """
-    One client of one user, over all its connections. It keeps its cursor.
+    One process: a factory, and whether it may be used.
     """
 
-    who: int
-    sockets: list[RecordingTransport] = attrs.field(factory=list[RecordingTransport])
-    sessions: list[Session] = attrs.field(factory=list[Session])
-    cursor: Cursor | None = None
-    read: int = 0
-    """Frames of the last socket that were looked at."""
-    got: list[str] = attrs.field(factory=list[str])
-    reloaded: int = 0
-    """What had been sent to its user when it was last told of a gap, or first connected."""
-
-    @property
-    def is_online(self) -> bool:
-        """
-        Whether its last session is open.
-        """
-        return bool(self.sessions) and self.sessions[-1].is_open
+    number: int
+    factory: ManagerFactory
+    is_up: bool = True
+    is_draining: bool = False
 
 
-@attrs.define
+@attrs.define(eq=False)
 class World:
     """
     One schedule.
     """
 
-    dice: random.Random
-    clock: FakeClock = attrs.field(factory=FakeClock)
-    factory: ManagerFactory = attrs.field(init=False)
+    loop: VirtualLoop
+    profile: Profile
+    seed: int
+    history: History = attrs.field(init=False)
+    engine: TroubledEngine = attrs.field(init=False)
+    nodes: list[Node] = attrs.field(init=False)
     devices: list[Device] = attrs.field(init=False)
-    sent: list[list[str]] = attrs.field(init=False)
-    tasks: list[asyncio.Task[None]] = attrs.field(factory=list["asyncio.Task[None]"])
+    sockets: list[Socket] = attrs.field(factory=list[Socket])
+    tasks: set[asyncio.Task[None]] = attrs.field(factory=set["asyncio.Task[None]"])
+    seen: list[weakref.ref[Any]] = attrs.field(factory=list["weakref.ref[Any]"])
+    """Everything that belongs to a user, and must be gone in the end."""
+    canaries: list[str] = attrs.field(init=False)
+    contexts: list[UserExecutionContext] = attrs.field(init=False)
+    closes: set[int] = attrs.field(factory=set[int])
+    """Codes that were met."""
+    left: tuple[int, int] = (-1, -1)
+    """Tasks and timers in the end."""
 
     def __attrs_post_init__(self) -> None:
-        self.factory = ManagerFactory(clock=self.clock)
-        self.devices = [Device(who) for who in range(len(USERS)) for _ in range(2)]
-        self.sent = [[] for _ in USERS]
+        clock, settings, each = LoopClock(self.loop), self.profile.settings, self.profile.devices
+        self.history = History(clock.unix)
+        self.contexts = [make_context(user, tenant_id=tenant, thread_id="t0") for tenant, user in USERS]
+        who_is = {identity_of(context).key: who for who, context in enumerate(self.contexts)}
+        self.engine = TroubledEngine(settings, clock, self.history, who_is)
+        self.nodes = [
+            Node(number, ManagerFactory(settings, clock=clock, backplane=cast("Any", self.engine)))
+            for number in range(self.profile.nodes)
+        ]
+        dice = random.Random(f"canaries of {self.seed}")
+        self.canaries = [f"{dice.getrandbits(128):032x}" for _ in USERS]
+        self.devices = [
+            Device(number, number // each, f"t{number % 2}", number % 4 == 1, number % 3 != 2)
+            for number in range(each * len(USERS))
+        ]
+        for node in self.nodes:
+            self.history.note("up", node=node.number)
 
-    async def connect(self, device: Device, *, lives: float | None = None) -> None:
-        """
-        Come back with the cursor, or for the first time.
-        """
-        if device.is_online:
-            return
-        self.look(device)
-        tenant, user = USERS[device.who]
-        expires = None if lives is None else datetime.fromtimestamp(self.clock.unix() + lives, UTC)
-        start: Start = device.cursor
-        socket = RecordingTransport()
-        session = await self.factory.open_session(
-            make_context(user, tenant_id=tenant, expires_at=expires),
-            socket,
-            wire=DEFAULT_WIRE,
-            start=start,
-            handshake=None,
-        )
-        if start is None:
-            device.reloaded = len(self.sent[device.who])
-        device.sockets.append(socket)
-        device.sessions.append(session)
-        device.read = 0
-        self.tasks.append(asyncio.create_task(session.serve(_listen)))
-        await settle()
-        self.look(device)
+    # What the application does.
 
-    async def send(self, who: int) -> None:
+    async def authenticate(self, shaken: Handshake) -> UserExecutionContext | None:
         """
-        Send an event that carries its user's mark.
+        Believe the token: it says which socket it is for, and what becomes of it.
+        """
+        said = TOKEN.fullmatch(shaken.bearer_token or "")
+        if said is None:
+            raise errors.UnauthenticatedError
+        socket, number = self.sockets[int(said["socket"])], float(said["number"])
+        device = socket.device
+        who, thread, until = device.who, device.thread, None
+        mode = said["mode"]
+        if mode in _FAILURES:
+            raise _FAILURES[mode]
+        if mode == "none":
+            return None
+        if mode == "slow":
+            await asyncio.sleep(number)
+        elif mode in {"short", "expired"}:
+            until = self.history.unix() + (number if mode == "short" else -1)
+        elif mode == "other":
+            who = (who + 1) % len(USERS)
+        elif mode == "elsewhere":
+            thread = "t9"
+        context = self.context(who, thread, until)
+        if who == device.who and thread == device.thread:
+            socket._note("authority", number=_FOR_GOOD if until is None else until)
+        return context
+
+    def context(self, who: int, thread: str, until: float | None = None) -> UserExecutionContext:
+        """
+        Return a new context of a user.
         """
         tenant, user = USERS[who]
-        mark = f"mark-{who}-{len(self.sent[who])}"
-        await self.factory.create_manager(make_context(user, tenant_id=tenant)).send(note(mark))
-        self.sent[who].append(mark)
+        expires = None if until is None else datetime.fromtimestamp(until, UTC)
+        context = make_context(user, tenant_id=tenant, thread_id=thread, expires_at=expires)
+        self.seen.append(weakref.ref(context))
+        return context
 
-    def look(self, device: Device) -> None:
+    async def handle(self, session: Session) -> None:
         """
-        Read what has come, as a client does: events, and cursors.
+        Do what the client asks for.
         """
-        if not device.sockets:
+        self.seen += [weakref.ref(session), weakref.ref(session._live)]
+        async for message in session:
+            match message.type:
+                case "work":
+                    who = self.sockets[int(message.data["socket"])].device.who
+                    session.spawn(self.work(session.manager, who, int(message.data["count"])))
+                case "bye":
+                    return
+                case "crash":
+                    raise RuntimeError
+                case "hang":
+                    await asyncio.Event().wait()
+                case "stubborn":
+                    try:
+                        await asyncio.sleep(3_600)
+                    finally:
+                        await asyncio.sleep(1)
+                case _:
+                    session.reject(message)
+
+    async def work(self, manager: IsolatedManager, who: int, count: int) -> None:
+        """
+        Do an agent's work: think, then say something in pieces.
+        """
+        async with manager.run("agent") as run:
+            await run.thinking(self.canaries[who])
+            async with run.message() as said:
+                for number in range(count):
+                    await said.write(f"{self.canaries[who]} {number} ")
+                    if number % 2:
+                        await asyncio.sleep(0.5)
+
+    def start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """
+        Start what must be over in the end.
+        """
+        task = asyncio.get_running_loop().create_task(work)
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
+        return task
+
+    def node_of(self, device: Device) -> Node:
+        """
+        Return where a device connects.
+        """
+        return self.nodes[device.number % len(self.nodes)]
+
+    def open_socket(self, device: Device, mode: str = "ok", number: float = 0) -> None:
+        """
+        Connect, unless it is connected.
+        """
+        if device.socket is not None and not device.socket.is_over:
             return
-        frames = device.sockets[-1].frames
-        for frame in frames[device.read :]:
-            if frame["type"] == "custom":
-                device.got.append(frame["data"]["value"])
-                assert device.cursor is not None
-                device.cursor = Cursor(device.cursor.epoch, frame["seq"], frame["id"])
-            elif frame["type"] == "ws.gap" or (frame["type"] == "ws.welcome" and device.cursor is None):
-                device.cursor = Cursor(**frame["cursor"])
-                device.reloaded = len(self.sent[device.who]) if frame["type"] == "ws.gap" else device.reloaded
-        device.read = len(frames)
+        socket = Socket(len(self.sockets), device, self.history, f"{len(self.sockets)}-{mode}-{number:g}")
+        self.sockets.append(socket)
+        device.socket = socket
+        node = self.node_of(device)
+        socket._note("connect", node=node.number)
+        self.start(self._serve(socket, node))
 
-    async def step(self) -> None:
+    async def _serve(self, socket: Socket, node: Node) -> None:
+        await serve_opening(socket, node.factory, self.authenticate, self.handle)
+        socket._note("over")
+
+    async def send(self, device: Device, node: Node) -> None:
         """
-        Let something happen. Revocation belongs here as one more case.
+        Send one event to the device's user, in its thread or in none.
         """
-        device = self.dice.choice(self.devices)
-        socket = device.sockets[-1] if device.sockets else RecordingTransport()
-        match self.dice.randrange(12):
-            case 0 | 1:
-                await self.connect(device)
-            case 2:
-                await self.connect(device, lives=float(self.dice.randrange(1, 60)))
-            case 3:
-                socket.client_leaves()
-            case 4:
-                socket.client_stops_reading()
-            case 5:
-                socket.client_reads_again()
-            case 6:
-                await self.clock.advance(self.dice.choice((0.0, 1.0, 15.0, 40.0)))
-            case _:
-                await self.send(device.who)
-        if self.dice.random() < 0.3:
-            await settle()
+        try:
+            manager = node.factory.create_manager(self.contexts[device.who])
+            delivery = await manager.send(note(self.canaries[device.who]))
+        except (ConnectionError, errors.InvalidStateError):
+            return  # the engine is down, or the process is: the caller knows
+        self.history.note("sent", who=device.who, id=delivery.event_id, number=delivery.seq)
 
-    async def finish(self) -> None:
+    async def talk(self, device: Device, count: int) -> None:
         """
-        Everybody comes back, reads all, and the factory stops.
+        Let an agent of the application work for the device's user.
         """
-        for device in self.devices:
-            if device.sockets:
-                device.sockets[-1].client_leaves()
-                device.sockets[-1].client_reads_again()
-        await self.clock.advance(1)
-        for device in self.devices:
-            await self.connect(device)
-        await settle()
-        for device in self.devices:
-            self.look(device)
-        stopping = asyncio.create_task(self.factory.stop())
-        while not stopping.done():
-            await self.clock.advance(1)
-        await asyncio.gather(*self.tasks)
+        manager = self.node_of(device).factory.create_manager(self.context(device.who, device.thread))
+        try:
+            await self.work(manager, device.who, count)
+        except (ConnectionError, errors.IsolationError):
+            return
 
+    async def restart(self, node: Node) -> None:
+        """
+        Stop a process and start it again.
+        """
+        await node.factory.stop()
+        if len(self.nodes) == 1:
+            self.engine.restart()
+        await node.factory.__aenter__()
+        node.is_up, node.is_draining = True, False
+        self.history.note("up", node=node.number)
 
-async def _listen(session: Session) -> None:
-    async for _ in session:
-        pass
+    def go_down(self, node: Node, kind: str) -> bool:
+        """
+        Note that a process goes down; False where it does already.
+        """
+        if not node.is_up or (kind == "drain" and node.is_draining):
+            return False
+        node.is_up, node.is_draining = kind == "drain", True
+        self.history.note("drain", node=node.number)
+        return True
 
+    async def revoke(self, node: Node, who: int, seconds: float) -> None:
+        """
+        Revoke a user on one node: there it holds at once, and everywhere when the engine has it.
+        """
+        until = self.history.unix() + seconds if seconds else None
+        moment = None if until is None else datetime.fromtimestamp(until, UTC)
+        end = _FOR_GOOD if until is None else until
+        self.history.note("revoking", who=who)
+        call = asyncio.ensure_future(node.factory.revoke(self.contexts[who], until=moment))
+        await asyncio.sleep(0)
+        self.history.note("revoke", who=who, number=end, node=node.number)
+        try:
+            await call
+        except errors.EngineUnavailableError:
+            return  # the caller knows: it holds here, and nobody knows about the others
+        self.history.note("revoke", who=who, number=end)
 
-async def live(seed: int, steps: int = 60) -> World:
-    """
-    Return the world of *seed* when all is over.
-    """
-    world = World(random.Random(seed))
-    for _ in range(steps):
-        await world.step()
-    await world.finish()
-    return world
+    async def lift(self, who: int) -> None:
+        """
+        Let a user come back. Where the engine fails, nobody knows.
+        """
+        self.history.note("lift", who=who)
+        for node in self.nodes:
+            with suppress(errors.EngineUnavailableError):
+                await node.factory.lift(self.contexts[who])
+        self.history.note("lift", who=who)
+
+    async def revoke_session(self, device: Device) -> None:
+        """
+        End the device's session, and nothing else.
+        """
+        factory = self.node_of(device).factory
+        for session in tuple(factory._runtime.sessions):
+            if device.socket is not None and session._transport is device.socket:
+                device.socket._note("revoke_session")
+                await factory.revoke(session)
+
+    async def wait(self, seconds: float) -> None:
+        """
+        Let time pass, and see that nothing has grown beyond its bounds.
+        """
+        await asyncio.sleep(seconds)
+        settings = self.profile.settings
+        for node in self.nodes:
+            runtime = node.factory._runtime
+            assert len(runtime.streams) <= len(USERS), "INV6: more streams than users"
+            assert node.factory.stats().foreign == 0, "INV1: an envelope of somebody else at the last hop"
+            for session in runtime.sessions:
+                events, size = session.waiting
+                assert events <= settings.outbox_events, "INV6: too many events wait"
+                assert size <= settings.outbox_bytes, "INV6: too many bytes wait"
+        kept = [
+            len(topic.stream) for topic in (*self.engine.inner._heard.values(), *self.engine.inner._unheard.values())
+        ]
+        assert len(kept) <= len(USERS), "INV6: more streams than users in the engine"
+        assert max(kept, default=0) <= settings.window_events, "INV6: a window is too large"

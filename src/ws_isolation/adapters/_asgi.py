@@ -7,17 +7,22 @@ Source: the ASGI specification's WebSocket protocol 2.5 and its extension
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
-from typing import Any, Final, TypeAlias, final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, final
 
 from ..errors import TransportClosedError
 from ..handshake import Handshake, Headers
+from ._frames import EXTENSION, Line
+
+if TYPE_CHECKING:
+    from ..typing import Transport
 
 Scope: TypeAlias = Mapping[str, Any]
 Message: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[Message]]
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
+Gone: TypeAlias = Callable[[Exception], TransportClosedError | None]
+"""Says of what ``send`` raised whether, and with which close code, the peer is gone; None where it is not."""
 
 _FORBIDDEN: Final = 403
 _GONE: Final = (RuntimeError, OSError)
@@ -26,6 +31,11 @@ What servers raise from ``send`` once the peer is gone or the close was sent: Ru
 for a message out of turn, uvicorn's ClientDisconnected is an OSError. What a framework
 adds to them is its adapter's business.
 """
+
+
+def gone(error: Exception, /) -> TransportClosedError | None:
+    """Say whether *error* means that the peer is gone, as servers raise it: they know no code."""
+    return TransportClosedError() if isinstance(error, _GONE) else None
 
 
 def handshake_of(scope: Scope, /) -> Handshake:
@@ -46,32 +56,36 @@ def handshake_of(scope: Scope, /) -> Handshake:
 class AsgiOpening:
     """A WebSocket handshake that is not answered yet."""
 
-    __slots__ = ("_receive", "_scope", "_send", "handshake")
+    __slots__ = ("_gone", "_receive", "_scope", "_send", "handshake")
 
-    def __init__(self, scope: Scope, receive: Receive, send: Send, /) -> None:
+    def __init__(self, scope: Scope, receive: Receive, send: Send, /, *, gone: Gone = gone) -> None:
         self._scope = scope
         self._receive = receive
         self._send = send
+        self._gone = gone
         self.handshake = handshake_of(scope)
 
-    async def accept(self, subprotocol: str | None, /) -> AsgiTransport:
+    async def accept(self, subprotocol: str | None, /) -> Transport:
         """Do the same as ``Opening.accept()``."""
         await self._connected()
-        await _sent(self._send({"type": "websocket.accept", "subprotocol": subprotocol, "headers": []}))
-        return AsgiTransport(self._receive, self._send)
+        transport = AsgiTransport(self._receive, self._send, self._gone)
+        await transport.pass_on({"type": "websocket.accept", "subprotocol": subprotocol, "headers": []})
+        line = (self._scope.get("extensions") or {}).get(EXTENSION)
+        return line.transport(transport) if type(line) is Line else transport
 
     async def refuse(self, status: int, retry_after: int | None, /) -> None:
         """Do the same as ``Opening.refuse()``; a server without the denial extension answers 403."""
         await self._connected()
+        answer = AsgiTransport(self._receive, self._send, self._gone)
         # A plain close is a 403 everywhere; uvicorn logs each response of ours as an error of the application.
         if status == _FORBIDDEN or "websocket.http.response" not in (self._scope.get("extensions") or {}):
-            await _sent(self._send({"type": "websocket.close", "code": 1000, "reason": ""}))
+            await answer.pass_on({"type": "websocket.close", "code": 1000, "reason": ""})
             return
         headers = [(b"content-length", b"0")]
         if retry_after is not None:
             headers.append((b"retry-after", str(retry_after).encode("ascii")))
-        await _sent(self._send({"type": "websocket.http.response.start", "status": status, "headers": headers}))
-        await _sent(self._send({"type": "websocket.http.response.body", "body": b"", "more_body": False}))
+        await answer.pass_on({"type": "websocket.http.response.start", "status": status, "headers": headers})
+        await answer.pass_on({"type": "websocket.http.response.body", "body": b"", "more_body": False})
 
     async def _connected(self) -> None:
         message = await self._receive()
@@ -83,12 +97,12 @@ class AsgiOpening:
 class AsgiTransport:
     """An accepted socket. ASGI has no abort: a stalled peer's connection ends by the kernel's time-out."""
 
-    __slots__ = ("_aborted", "_receive", "_send")
+    __slots__ = ("_gone", "_receive", "_send")
 
-    def __init__(self, receive: Receive, send: Send, /) -> None:
+    def __init__(self, receive: Receive, send: Send, gone: Gone, /) -> None:
         self._receive = receive
         self._send = send
-        self._aborted = False
+        self._gone = gone
 
     async def receive(self) -> str | bytes:
         """Do the same as ``Transport.receive()``."""
@@ -100,20 +114,35 @@ class AsgiTransport:
 
     async def send(self, text: str, /) -> None:
         """Do the same as ``Transport.send()``."""
-        await _sent(self._send({"type": "websocket.send", "text": text}))
+        # Written out, and not by pass_on(): with each event, so without one more coroutine.
+        try:
+            await self._send({"type": "websocket.send", "text": text})
+        except Exception as error:
+            self._refuse(error)
+            raise
 
     async def close(self, code: int, reason: str, /) -> None:
         """Do the same as ``Transport.close()``."""
-        await _sent(self._send({"type": "websocket.close", "code": code, "reason": reason}))
+        await self.pass_on({"type": "websocket.close", "code": code, "reason": reason})
+
+    async def pass_on(self, message: Message, /) -> None:
+        """
+        Send any message.
+
+        Raises:
+            TransportClosedError: The client is gone.
+            Exception: Whatever else the server below raised.
+        """
+        try:
+            await self._send(message)
+        except Exception as error:
+            self._refuse(error)
+            raise
 
     def abort(self) -> None:
         """Do nothing: the session's tasks are cancelled, the rest is the kernel's (``TCP_USER_TIMEOUT``)."""
 
-
-async def _sent(sending: Awaitable[None]) -> None:
-    try:
-        await sending
-    except asyncio.CancelledError:
-        raise
-    except _GONE as error:
-        raise TransportClosedError from error
+    def _refuse(self, error: Exception) -> None:
+        closed = self._gone(error)
+        if closed is not None:
+            raise closed from error

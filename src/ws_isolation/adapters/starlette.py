@@ -7,14 +7,14 @@ an orderly end, ``manager`` hands an HTTP endpoint the manager of its own user.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, MutableMapping
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from ..errors import AccessError, EngineUnavailableError, ForbiddenError, MissingExtraError, TransportClosedError
 from ..serving import Authenticate, identify, serve_opening
 from ..wire import DEFAULT_WIRE, Wire
-from ._asgi import AsgiOpening, handshake_of
+from ._asgi import AsgiOpening, gone, handshake_of
 
 try:
     from starlette.exceptions import HTTPException
@@ -56,15 +56,12 @@ async def serve(
 
     Cancelling it closes the socket with 4200 during a drain, else 4300.
     """
-
-    async def send(message: MutableMapping[str, Any]) -> None:
-        try:
-            await websocket.send(message)
-        except WebSocketDisconnect as gone:
-            raise TransportClosedError(gone.code) from gone
-
-    opening = AsgiOpening(websocket.scope, websocket.receive, send)
+    opening = AsgiOpening(websocket.scope, websocket.receive, websocket.send, gone=_gone)
     await serve_opening(opening, factory, authenticate, handler, wire)
+
+
+def _gone(error: Exception) -> TransportClosedError | None:
+    return TransportClosedError(error.code) if isinstance(error, WebSocketDisconnect) else gone(error)
 
 
 def lifespan(factory: ManagerFactory, /) -> Callable[[Any], AbstractAsyncContextManager[None]]:

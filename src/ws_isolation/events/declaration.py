@@ -234,16 +234,16 @@ def fields(kind: type[Value], /) -> Fields:
     return tuple(_PLANS[kind].fields)
 
 
-def variant(model: _Made, name: str, minted: str, field: str, value: object, /) -> _Made:
+def variant(model: _Made, name: str, minted: str | int, field: str, value: object, /) -> _Made:
     """
-    Return a value like *model* with another id and another value of one field.
+    Return a value like *model* with another id or number, and another value of one field.
 
     Cheaper than the constructor, which would check again what *model* was checked with.
 
     Args:
         model: A value that its constructor has made.
-        name: The field of an id that the library itself mints.
-        minted: The new id; it is not checked.
+        name: The field of an id or number that the library itself mints.
+        minted: The new one; it is not checked.
         field: The field that is checked, as the constructor does.
         value: What stands there.
 

@@ -1,0 +1,97 @@
+"""
+One schedule from beginning to end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from typing import Final
+
+from tests.simulation.loop import VirtualLoop, in_virtual_time, quiet
+from tests.simulation.schedule import Profile, Step, profile_of, schedule_of
+from tests.simulation.steps import take
+from tests.simulation.world import World
+
+_HEALING: Final = 26.0
+"""Seconds after which whoever missed something has found out: the tip is looked at within 25."""
+_MENDING: Final = 35.0
+"""Seconds after which whatever goes on has ended: two stops, the slowest credential, a write that waits."""
+
+
+def live(seed: int, steps: tuple[Step, ...] | None = None) -> World:
+    """
+    Return the world of *seed* when all is over; with *steps* in place of its own where they are given.
+    """
+    profile, chosen = profile_of(seed), schedule_of(seed) if steps is None else steps
+    random.seed(seed)  # the jitter of the looks at the tip
+    return in_virtual_time(lambda loop: _live(loop, seed, profile, chosen))
+
+
+async def _live(loop: VirtualLoop, seed: int, profile: Profile, steps: tuple[Step, ...]) -> World:
+    world = World(loop, profile, seed)
+    for step in steps:
+        await take(world, step)
+    await _mend(world, everybody=seed % 2 == 0)
+    await _settle_down(world)
+    await _end(world, stops=seed % 3 != 0)
+    return world
+
+
+async def _mend(world: World, *, everybody: bool) -> None:
+    """
+    End all trouble: engine, network and bars. *everybody* connects anew, or who is not connected.
+    """
+    world.engine.is_sound_again()
+    for node in world.nodes:
+        if node.is_draining and world.go_down(node, "stop"):
+            world.start(world.restart(node))
+    for device in world.devices:
+        if device.socket is not None:
+            device.socket.reads_again()
+            if everybody or device.socket.is_mute:
+                device.socket.leaves(reads_all=False)
+    await asyncio.sleep(_MENDING)
+    for who in range(len(world.contexts)):
+        await world.lift(who)
+
+
+async def _settle_down(world: World) -> None:
+    """
+    Bring every device back that may come back, and wait until the last one has found out what it missed.
+    """
+    for device in world.devices:
+        world.open_socket(device)
+        await quiet()
+    for device in world.devices[:: world.profile.devices]:
+        if device.socket is not None:
+            device.socket.leaves(reads_all=False)  # one of each user, whose others go on
+        await quiet()
+        await world.send(device, world.node_of(device))
+    await asyncio.sleep(_HEALING)
+    for device in world.devices:
+        world.open_socket(device)
+        await quiet()
+    for device in world.devices:
+        if device.socket is not None and not device.socket.is_over:
+            world.history.note("final", who=device.who, device=device.number, socket=device.socket.number)
+
+
+async def _end(world: World, *, stops: bool) -> None:
+    """
+    Let everybody leave, or stop the factories; then nothing is left.
+    """
+    settings = world.profile.settings
+    if not stops:
+        for device in world.devices:
+            if device.socket is not None:
+                device.socket.leaves(reads_all=True)
+        await asyncio.sleep(2 * (settings.stream_seconds + settings.detached_seconds) + _MENDING)
+        assert [0] * len(world.nodes) == [node.factory.stats().streams for node in world.nodes], "INV6: streams stay"
+    for node in world.nodes:
+        world.history.note("drain", node=node.number)
+        await node.factory.stop()
+    if world.tasks:
+        await asyncio.wait(world.tasks, timeout=_MENDING)
+    await quiet()
+    world.left = len(asyncio.all_tasks()) - 1, world.loop.timers
