@@ -21,6 +21,7 @@ EXTRA: Final = frozenset(
         "anyio",
         "click",
         "fastapi",
+        "hiredis",
         "httpx",
         "jwt",
         "playwright",

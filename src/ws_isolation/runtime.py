@@ -19,6 +19,8 @@ from datetime import UTC, datetime
 from random import uniform
 from typing import TYPE_CHECKING, Any, Final, TypeVar, final
 
+from msgspec import UNSET
+
 from . import closing
 from .access import Access
 from .backplanes.base import Closing, Lease, Presence, Revocation
@@ -366,17 +368,26 @@ class Runtime:
         settings = self.settings
         if now + settings.stream_seconds < live.due:
             self._look_at(live, now + settings.stream_seconds)
-        run_seq = live.lifecycle.check(event)
-        draft = Draft(
-            event=event,
-            owner=identity,
-            id=new_uuid7(),
-            time=format_unix(self.clock.unix()),
-            run_seq=run_seq,
-            event_bytes=settings.event_bytes,
-        )
-        envelope = await self.backplane.publish(identity, draft)
-        live.lifecycle.apply(event)
+        # An engine that is waited for: nothing else of a run is checked until this has its place, or two ends would
+        # both be legal.
+        turn = None if self._given is None or event.run_id is UNSET else live.turn()
+        if turn is not None:
+            await turn.acquire()
+        try:
+            run_seq = live.lifecycle.check(event)
+            draft = Draft(
+                event=event,
+                owner=identity,
+                id=new_uuid7(),
+                time=format_unix(self.clock.unix()),
+                run_seq=run_seq,
+                event_bytes=settings.event_bytes,
+            )
+            envelope = await self.backplane.publish(identity, draft)
+            live.lifecycle.apply(event)
+        finally:
+            if turn is not None:
+                turn.release()
         live.touched = now
         if live.last is not envelope and envelope.durable and live.chain is not None:
             live.arrived(envelope)  # an engine that announces it later: then it is a repetition; a piece would be two

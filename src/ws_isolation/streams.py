@@ -85,6 +85,7 @@ class LiveStream:
         "_asked_for",
         "_held",
         "_reader",
+        "_turn",
         "chain",
         "counts",
         "detached_at",
@@ -129,10 +130,17 @@ class LiveStream:
         """Whether the history is being read; what arrives meanwhile is held."""
         self.joining: asyncio.Lock = asyncio.Lock()
         """Held while the first session puts this node on the stream."""
+        self._turn: asyncio.Lock | None = None
         self._held: list[Envelope] = []
         self._asked_for: int = 0
         """How many of those were there before the engine was asked."""
         self._reader = reader
+
+    def turn(self) -> asyncio.Lock:
+        """Return what is held while an event of a run is on its way to the engine."""
+        if self._turn is None:
+            self._turn = asyncio.Lock()
+        return self._turn
 
     def subscribe(self, session: Subscriber, /) -> None:
         """Add a session; what is published from now on is offered to it."""

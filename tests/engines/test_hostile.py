@@ -6,8 +6,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
-from typing import Any, Final, cast
+from collections.abc import Awaitable
+from typing import Any
 
 import hiredis
 import pytest
@@ -18,12 +18,11 @@ from tests.shell import note
 from ws_isolation import errors
 from ws_isolation.backplanes.redis import RedisBackplane
 from ws_isolation.backplanes.redis.letters import Letters, Signal
+from ws_isolation.backplanes.redis.line import pack
 from ws_isolation.backplanes.redis.names import Names
 from ws_isolation.ids import new_uuid7
 from ws_isolation.keys import Identity
 from ws_isolation.stream import Draft
-
-pack: Final = cast("Callable[[Any], bytes]", getattr(hiredis, "pack_command"))  # noqa: B009  # its stub is wrong
 
 
 async def told(engine: Engine, *commands: tuple[Any, ...]) -> list[Any]:
@@ -64,6 +63,8 @@ async def test_forged_announcements(shared_engine: Engine) -> None:
             b"\xff\n\xff\n",
         ]
         await told(shared_engine, *(("PUBLISH", channel, one) for one in said))
+        later = Letters("later", (KEY,), 65_536).say(whose, Signal("what a later version says"))
+        await told(shared_engine, ("PUBLISH", channel, later))
         await node.send("true", user)
         await until(lambda: client.values)
 

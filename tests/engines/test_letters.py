@@ -87,8 +87,8 @@ def test_keys_rotate() -> None:
     """
     written = letter(sender=letters(OLD))
 
-    letters(NEW, OLD).read(ALICE, written)
-    letters(OLD, NEW).read(ALICE, letter(sender=letters(NEW, OLD)))
+    assert 7 == letters(NEW, OLD).read(ALICE, written).seq
+    assert 7 == letters(OLD, NEW).read(ALICE, letter(sender=letters(NEW, OLD))).seq
     with pytest.raises(RefusedError, match="wrong signature"):
         letters(NEW).read(ALICE, written)
 

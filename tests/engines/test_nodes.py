@@ -10,8 +10,13 @@ import pytest
 
 from tests.engines.nodes import nodes, until
 from tests.engines.running import Engine
+from tests.engines.test_parts import Ear
 from tests.shell import note
-from ws_isolation.events import AgentMessageDelta, AgentStarted
+from ws_isolation import Settings, errors
+from ws_isolation.backplanes.base import Lease
+from ws_isolation.events import AgentCancelled, AgentMessageDelta, AgentStarted, ToolExecuting
+from ws_isolation.ids import new_uuid7
+from ws_isolation.keys import Identity
 from ws_isolation.stream import Cursor
 
 
@@ -101,3 +106,102 @@ async def test_pieces_arrive_once(shared_engine: Engine) -> None:
 
 def _piece(index: int) -> AgentMessageDelta:
     return AgentMessageDelta(run_id="r", thread_id="t", message_id="m", delta=f"{index} ", index=index)
+
+
+@pytest.mark.requirement("WS-10")
+async def test_revoked_on_all_nodes(shared_engine: Engine) -> None:
+    """
+    Revoked on one node, the user's sessions end on all of them, and it may not come back anywhere until it is lifted.
+    """
+    user = f"alice-{new_uuid7()}"
+    async with nodes(shared_engine.url) as (one, two):
+        clients = [await node.connect(user) for node in (one, two)]
+        other = await two.connect(f"bob-{new_uuid7()}")
+
+        await one.factory.revoke(Identity(None, user))
+        await until(lambda: all(client.transport.closed for client in clients))
+
+        assert [4010, 4010] == [client.transport.closed[0] for client in clients if client.transport.closed]
+        assert other.session.is_open
+        assert await two.factory.bars(Identity(None, user))
+        assert await two.factory.lift(Identity(None, user))
+        assert not await one.factory.bars(Identity(None, user))
+
+
+async def test_the_oldest_gives_way_on_another_node(shared_engine: Engine) -> None:
+    """
+    The limit holds for all nodes: with ``replace_oldest`` a new session ends the oldest one, wherever it is.
+    """
+    user = f"alice-{new_uuid7()}"
+    settings = Settings(sessions_per_identity=1, session_limit="replace_oldest", drain_seconds=2.0, close_seconds=1.0)
+    async with nodes(shared_engine.url, settings=settings) as (one, two):
+        plane_one, plane_two = one.plane, two.plane
+        whose = Identity(None, user)
+        ear = Ear()
+        await plane_one.subscribe(whose, ear)
+        assert () == await plane_one.enter(Lease(whose, "first", 1.0), most=1, replace=True, seconds=60)
+        assert ("first",) == await plane_two.enter(Lease(whose, "second", 2.0), most=1, replace=True, seconds=60)
+        await until(lambda: ear.gone)
+        plane_one.release(whose, ear)
+
+        assert ["first"] == ear.gone
+        assert ["second"] == [lease.connection_id for lease in await plane_one.present(whose)]
+
+
+async def test_forced_writes_wait_for_a_slow_engine(engine: Engine) -> None:
+    """
+    An engine that reads nothing for a while holds nobody up but those who ask it, and gets all when it reads again.
+    """
+    async with nodes(engine.url, 1, answer_seconds=10.0, send_seconds=10.0) as (node,):
+        await node.send("first")
+        engine.freeze()
+        sending = asyncio.gather(*(node.manager(f"u{n}").send(note("x" * 50_000)) for n in range(200)))
+        await asyncio.sleep(0.2)
+        engine.thaw()
+
+        assert [1] * 200 == [delivery.seq for delivery in await sending]
+        assert 1 == node.plane.health().connections
+
+
+async def test_an_engine_that_falls_back(engine: Engine) -> None:
+    """
+    Back with older data, as a lagging replica that is promoted: places are given twice, and the client is told.
+    """
+    async with nodes(engine.url) as (one, two):
+        client = await two.connect()
+        for number in range(5):
+            await one.send(number)
+        assert engine.ask(b"SAVE").startswith(b"+OK")
+        for number in range(5, 8):
+            await one.send(number)
+        await until(lambda: len(client.values) == 8)
+        engine.kill()
+        engine.start()
+        await until(lambda: client.gaps)
+        await one.send("new")
+        await until(lambda: "new" in client.values)
+
+        assert [*range(8), "new"] == client.values
+        assert ["divergence"] == client.gaps
+
+
+@pytest.mark.requirement("P3")
+async def test_a_run_keeps_its_rules_while_the_engine_is_waited_for(shared_engine: Engine) -> None:
+    """
+    Sent at the same time, events of a run get different places in it, and of two ends one is refused.
+    """
+    user = f"alice-{new_uuid7()}"
+    async with nodes(shared_engine.url) as (one, two):
+        client = await two.connect(user)
+        manager = one.manager(user)
+        await manager.send(AgentStarted(agent_name="a", run_id="r", thread_id="t"))
+        tools = [ToolExecuting(run_id="r", thread_id="t", tool_call_id=f"c{n}", tool_name="x") for n in range(5)]
+        await asyncio.gather(*(manager.send(tool) for tool in tools))
+        end = AgentCancelled(run_id="r", thread_id="t", reason="user")
+        results = await asyncio.gather(manager.send(end), manager.send(end), return_exceptions=True)
+        await manager.send(note("end"))
+        await until(lambda: "end" in client.values)
+
+        frames = [frame for frame in client.transport.frames if "run_seq" in frame]
+        assert list(range(1, 8)) == [frame["run_seq"] for frame in frames]
+        assert [False, True] == [isinstance(result, errors.LifecycleError) for result in results]

@@ -295,12 +295,11 @@ def test_bounds() -> None:
     """
     by_number, by_bytes = Pending(2, 1_000), Pending(10, 20)
     for pending in (by_number, by_bytes):
-        seen = [pending.is_full]
-        for name in ("a", "b"):
-            pending.add(Note(name))
-            seen.append(pending.is_full)
-        pending.take()
-        assert [False, False, True, False] == [*seen, pending.is_full]
+        was_full: list[bool] = []
+        for step in (lambda: pending.add(Note("a")), lambda: pending.add(Note("b")), pending.take):  # noqa: B023  # at once
+            step()
+            was_full.append(pending.is_full)
+        assert [False, True, False] == was_full
 
 
 def test_nothing_waits_for_ever() -> None:
@@ -326,6 +325,7 @@ class Ear:
     """
 
     interruptions: int = 0
+    gone: list[str] = attrs.field(factory=list[str])
 
     def arrived(self, envelope: object, /) -> None:
         """
@@ -339,8 +339,9 @@ class Ear:
 
     def replaced(self, connection_id: str, /) -> None:
         """
-        Hear it.
+        Note it.
         """
+        self.gone.append(connection_id)
 
     def interrupted(self) -> None:
         """

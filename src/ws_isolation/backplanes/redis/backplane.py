@@ -87,7 +87,9 @@ class RedisBackplane(Records):
         if not address.is_local:
             _require_safe(address, is_signed=bool(keys), plain=allow_plain, unsigned=allow_unsigned)
         self._bounds = Bounds(answer_seconds, send_seconds)
-        self._letters = Letters(new_epoch(), tuple(keys), bounds.event_bytes)
+        self._keys = tuple(keys)
+        self._event_bytes = bounds.event_bytes
+        self._letters = Letters("", self._keys, bounds.event_bytes)
         self._names = Names(app, address.database)
         self._say = "PUBLISH"
         self._publish = publish_script(bounds, self._say)
@@ -227,6 +229,9 @@ class RedisBackplane(Records):
     def _connected(self) -> Link:
         loop = asyncio.get_running_loop()
         if self._link is None or self._loop is not loop:
+            # A name for each link, not for each object: one that was made before a fork serves several processes, and
+            # each passes over what it takes for its own.
+            self._letters = Letters(new_epoch(), self._keys, self._event_bytes)
             pulse = self._names.pulse(self._letters.node)
             if self._loop is not loop:
                 self._topics = Topics()

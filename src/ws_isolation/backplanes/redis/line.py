@@ -92,6 +92,7 @@ class Line(asyncio.Protocol):
         try:
             self._reader.feed(data)
             if self._reader.len() > _MOST_BYTES:
+                self.reason = "TOOBIG"
                 self.abort()
             while not self.over.done():
                 reply = cast("object", self._reader.gets())
@@ -102,9 +103,11 @@ class Line(asyncio.Protocol):
                 elif isinstance(reply, hiredis.ReplyError) and str(reply).partition(" ")[0] in _ENDS:
                     self.reason = str(reply).partition(" ")[0]
                     self.abort()
-                else:
-                    # Without a place the engine says what nobody asked for.
+                elif self.waiting:
                     self.waiting.popleft().answered(reply)
+                else:
+                    self.reason = "UNASKED"
+                    self.abort()
         except Exception:
             self.abort()
             raise
@@ -116,7 +119,7 @@ class Line(asyncio.Protocol):
         self.write(packed)
 
     def write(self, packed: bytes, /) -> None:
-        """Write."""
+        """Write; nothing before the connection is made."""
         if self._transport is not None:
             self._transport.write(packed)
 

@@ -94,6 +94,7 @@ class Link:
         owner: Owner,
     ) -> None:
         self._loop = asyncio.get_running_loop()
+        self._tick_seconds = min(bounds.answer_seconds, bounds.send_seconds) / 4
         self._address = address
         self._bounds = bounds
         self._scripts = scripts
@@ -160,15 +161,16 @@ class Link:
         finally:
             if room in self._room:
                 self._room.remove(room)
-            elif not self._pending.is_full:
+            else:
                 self._make_room()
 
     def _make_room(self) -> None:
-        while self._room:
+        """Let the first one in who waits, if there is room; the next follows when that one has gone on."""
+        while self._room and not self._pending.is_full:
             room = self._room.popleft()
             if not room.done():
                 room.set_result(None)
-                return  # the next one follows when it has taken its place
+                return
 
     def flush_soon(self) -> None:
         """Send what waits at the end of this turn of the loop."""
@@ -176,7 +178,7 @@ class Link:
             self._flushing = True
             self._loop.call_soon(self._flush)
         if self._timer is None:
-            self._timer = self._loop.call_later(self._bounds.answer_seconds / 4, self._tick)
+            self._timer = self._loop.call_later(self._tick_seconds, self._tick)
 
     def _flush(self) -> None:
         self._flushing = False
@@ -197,8 +199,7 @@ class Link:
             size += len(packed)
         if parts:
             line.write(b"".join(parts))
-        if self._room and not self._pending.is_full:
-            self._make_room()
+        self._make_room()
         if size >= _CHUNK:
             self.flush_soon()
 
@@ -216,10 +217,9 @@ class Link:
             line.reason = "TIMEOUT"
             line.abort()
         self._timer = None
-        if self._room and not self._pending.is_full:
-            self._make_room()
+        self._make_room()
         if len(self._pending) or (line is not None and line.waiting):
-            self._timer = self._loop.call_later(self._bounds.answer_seconds / 4, self._tick)
+            self._timer = self._loop.call_later(self._tick_seconds, self._tick)
 
     # The connection.
 

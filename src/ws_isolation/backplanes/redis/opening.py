@@ -98,6 +98,12 @@ def _anything(reply: object) -> object:
 def _server(hello: dict[bytes, object]) -> str:
     if type(hello) is not dict:
         raise MalformedError
+    if hello.get(b"mode") == b"cluster":
+        msg = "the engine is a node of a Cluster, which is not supported yet: use one server, with or without a replica"
+        raise SettingsError(msg)
+    if hello.get(b"role") not in (b"master", None):
+        msg = "the engine is a replica"
+        raise ConnectionRefusedError(msg)
     name, version = (str(cast("bytes", hello.get(key, b"?")), "ascii", "replace") for key in (b"server", b"version"))
     major = re.match(r"\d+", version)
     if major is None or int(major[0]) < _MIN_VERSION:

@@ -98,11 +98,13 @@ class Records(ABC):
 
     async def present(self, identity: Identity, /) -> tuple[Lease, ...]:
         """Do the same as ``Presence.present()``."""
-        texts = await self._ask("present()", PRESENT, self._names.leases(identity), (), _texts)
-        return tuple(
-            Lease(identity, connection_id, float(since))
-            for connection_id, since in zip(texts[::2], texts[1::2], strict=True)
-        )
+
+        def leases(reply: object) -> tuple[Lease, ...]:
+            texts = _texts(reply)
+            pairs = zip(texts[::2], texts[1::2], strict=True)
+            return tuple(Lease(identity, connection_id, float(since)) for connection_id, since in pairs)
+
+        return await self._ask("present()", PRESENT, self._names.leases(identity), (), leases)
 
     async def _ask(
         self,
@@ -139,8 +141,7 @@ class Records(ABC):
 
 def _heeded(answer: asyncio.Future[object]) -> None:
     """Take the answer, whatever it is: what failed ends by its time."""
-    if not answer.cancelled():
-        answer.exception()
+    answer.exception()
 
 
 def _ms(seconds: float) -> int:
