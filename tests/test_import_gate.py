@@ -22,8 +22,10 @@ from typing import Final
 import pytest
 
 from tests.layers import PACKAGE
+from ws_isolation import ManagerFactory
 from ws_isolation.errors import ImportTimeError
 from ws_isolation.manager import IsolatedManager
+from ws_isolation.testing import RecordingTransport, make_context
 
 MAKES_ONE: Final = """
 from ws_isolation import ManagerFactory, UserExecutionContext
@@ -342,3 +344,43 @@ def test_configuration_at_module_level_is_fine(folder: Path) -> None:
         app.stats.foreign,
         app.stats.closes,
     )
+
+
+OPENS_ONE: Final = """
+import asyncio
+from ws_isolation import ManagerFactory
+from ws_isolation.testing import RecordingTransport, make_context
+
+async def main():
+    async with ManagerFactory() as factory, factory.attach(make_context(), RecordingTransport()):
+        pass
+
+asyncio.run(main())
+"""
+"""A module that opens a session as soon as it is imported, in a loop of its own."""
+
+
+@pytest.mark.scenario("S17")
+def test_session_in_a_loop_below_which_a_module_is_imported(folder: Path) -> None:
+    """
+    No session comes into being in a loop that runs while a module is being imported.
+    """
+    write(folder, "case_opens", OPENS_ONE)
+    with pytest.raises(ImportTimeError, match=r"cannot call serve\(\) or attach\(\) while 'case_opens' is being"):
+        importlib.import_module("case_opens")
+
+
+async def test_looked_below_once_for_a_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    The stack below a loop is looked at for its first session, and not for each: that would keep every frame of it.
+    """
+    looked: list[str] = []
+    monkeypatch.setattr("ws_isolation.factory.refuse_import", looked.append)
+    factory = ManagerFactory()
+    for _ in range(3):
+        async with factory.attach(make_context(), RecordingTransport()):
+            pass
+    factory.create_manager(make_context())
+
+    assert ["serve() or attach()", "create_manager()"] == looked
+    await factory.stop()

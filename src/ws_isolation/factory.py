@@ -10,6 +10,7 @@ streams live in the :mod:`ws_isolation.runtime`, which it keeps to itself.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from datetime import datetime
@@ -71,7 +72,7 @@ class ManagerFactory(FactoryDoor):
         SettingsError: An argument is of the wrong type, or the observer lacks hooks.
     """
 
-    __slots__ = ("__weakref__", "_wrapper")
+    __slots__ = ("__weakref__", "_looked_below", "_wrapper")
 
     def __init__(
         self,
@@ -87,6 +88,8 @@ class ManagerFactory(FactoryDoor):
         if manager is not None and not callable(manager):
             raise SettingsError(f"manager must be callable with the shipped manager, not {type_name(type(manager))}")
         self._wrapper = manager
+        self._looked_below: asyncio.AbstractEventLoop | None = None
+        """The loop below which no import was found."""
         bounds = Settings() if settings is None else settings
         super().__init__(Runtime(bounds, SystemClock() if clock is None else clock, backplane, observer))
 
@@ -122,6 +125,9 @@ class ManagerFactory(FactoryDoor):
         In none of these cases a manager exists afterwards.
         """
         refuse_import("create_manager()")
+        return self._manager_of(context)
+
+    def _manager_of(self, context: UserExecutionContext) -> IsolatedManager:
         genuine = require_context(context, caller="create_manager()")
         shipped = StreamManager(genuine, self._runtime)
         if self._wrapper is None:
@@ -344,7 +350,13 @@ class ManagerFactory(FactoryDoor):
         """
         runtime = self._runtime
         runtime.require_running("open_session()")
-        manager = self.create_manager(context)
+        loop = asyncio.get_running_loop()
+        if self._looked_below is not loop:
+            # Once for a loop: what stands below it stays there, and nothing above it that can await is an import.
+            # To look at each session would keep the frames of its connection's coroutines, 3 KiB of them.
+            refuse_import("serve() or attach()")
+            self._looked_below = loop
+        manager = self._manager_of(context)
         now = runtime.clock.monotonic()
         live = runtime.streams.open(identity_of(context), now)
         if live.rate is None:
