@@ -127,6 +127,47 @@ async def test_revoke() -> None:
     assert not await bench.factory.bars(make_context())
 
 
+@pytest.mark.requirement("WS-10", "I13")
+async def test_revoke_while_leaving() -> None:
+    """A session that ends for another reason, and still has events to say, says none once revoked."""
+    bench = Bench.new()
+    alice, bob = await bench.serve(), await bench.serve(user="bob")
+    for served, user in ((alice, "alice"), (bob, "bob")):
+        served.transport.client_stops_reading()
+        for value in range(3):
+            await bench.manager(user).send(note(value))
+        served.session.close()
+    await settle()
+    assert 0 == await bench.factory.revoke(make_context())
+    for served in (alice, bob):
+        served.transport.client_reads_again()
+        await served.over()
+
+    events = [sum(frame["type"] == "custom" for frame in served.transport.frames) for served in (alice, bob)]
+    assert (1, 3) == (events[0], events[1])  # the first was on its way already
+    assert alice.ended_with(1000)
+    assert {} == bench.factory._runtime.leaving
+
+
+@pytest.mark.requirement("P2")
+async def test_stop_waits_for_those_that_leave() -> None:
+    """A stop returns when goodbyes are written, also of sessions that had begun to end before."""
+    bench = Bench.new()
+    alice = await bench.serve()
+    alice.transport.client_stops_reading()
+    await bench.manager().send(note())
+    alice.session.close()
+    await settle()
+    stopping = asyncio.create_task(bench.factory.stop())
+    await settle()
+    assert not stopping.done()
+    alice.transport.client_reads_again()
+    await alice.over()
+    await stopping
+
+    assert alice.ended_with(1000)
+
+
 async def test_revoke_from_inside() -> None:
     """Called in a run of the identity, it tells everybody before that run is left."""
     bench = Bench.new()

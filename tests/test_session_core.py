@@ -107,6 +107,38 @@ def test_every_pair(state: State, happened: Input) -> None:
         assert ["ws.welcome"] == types(written(core))
 
 
+@pytest.mark.requirement("WS-10", "P5")
+@pytest.mark.parametrize(
+    ("later", "left"),
+    [(closing.REVOKED, ["ws.goodbye"]), (closing.DRAIN, ["ws.welcome", "custom", "ws.goodbye"])],
+)
+def test_revoked_on_the_way_out(later: closing.CloseCode, left: list[str]) -> None:
+    """
+    A revocation on the way out keeps the code of the first end, and lets nothing out but goodbye.
+    """
+    core = make_core()
+    core.handle(Offered(envelope_of(stream_of())))
+    core.handle(Ended(closing.NORMAL, START))
+    core.handle(Ended(later, START))
+    frames = written(core)
+
+    assert left == types(frames)
+    assert ("normal", 1000) == (slug_of(core), frames[-1]["code"])
+
+
+@pytest.mark.requirement("WS-10", "P2")
+def test_revoked_after_goodbye() -> None:
+    """
+    A revocation after goodbye was written adds nothing.
+    """
+    core = make_core()
+    core.handle(Ended(closing.NORMAL, START))
+    assert ["ws.welcome", "ws.goodbye"] == types(written(core))
+    core.handle(Ended(closing.REVOKED, START))
+
+    assert [] == types(written(core))
+
+
 @pytest.mark.requirement("P3")
 def test_kept_while_joining() -> None:
     """

@@ -17,7 +17,7 @@ from tests.shell import note
 from tests.strategies import identities
 from ws_isolation.events import Envelope
 from ws_isolation.keys import Identity
-from ws_isolation.stream import Gap, Stream
+from ws_isolation.stream import Cursor, Gap, Page, Stream
 from ws_isolation.streams import LiveStream, Streams
 
 ALICE = Identity(None, "alice")
@@ -224,3 +224,44 @@ def test_dropped_stream_is_garbage() -> None:
     gc.collect()
 
     assert gone() is None
+
+
+@pytest.mark.scenario("S22")
+@pytest.mark.requirement("P3", "P5")
+def test_what_the_engine_has_lost_is_not_asked_for_again() -> None:
+    """
+    An announced place that the engine does not have any more is dropped after one look; what came since is asked for.
+    """
+    stream, reader, listener = Stream(ALICE, "epoch-1"), NoReader(), Listener()
+    live = LiveStream(ALICE, 1.0, reader)
+    live.begin(Page(stream.cursor, ()))
+    live.subscribe(listener)
+    made = [put(stream, note(value)) for value in range(5)]
+    live.arrived(made[2])
+    assert (True, 1) == (live.reading, reader.asked)
+    live.caught_up(Page(Cursor("epoch-1", 1, made[0].id), (made[0],)), 10)
+    assert (False, 1, made[:1]) == (live.reading, reader.asked, listener.heard)
+
+    live.arrived(made[3])
+    live.arrived(made[4])  # while the engine is being asked: it may have been answered before this one came
+    live.caught_up(Page(Cursor("epoch-1", 1, made[0].id), ()), 10)
+    assert (True, 3) == (live.reading, reader.asked)
+    live.caught_up(Page(stream.cursor, tuple(made[1:])), 10)
+
+    assert (False, 3, made, []) == (live.reading, reader.asked, listener.heard, listener.gaps)
+
+
+@pytest.mark.requirement("P3")
+def test_what_was_held_and_follows_is_offered() -> None:
+    """
+    What came before the engine was asked, and is next after its answer, is offered without another look.
+    """
+    stream, reader, listener = Stream(ALICE, "epoch-1"), NoReader(), Listener()
+    live = LiveStream(ALICE, 1.0, reader)
+    live.begin(Page(stream.cursor, ()))
+    live.subscribe(listener)
+    made = [put(stream, note(value)) for value in range(3)]
+    live.arrived(made[1])
+    live.caught_up(Page(Cursor("epoch-1", 1, made[0].id), (made[0],)), 10)
+
+    assert (False, 1, made[:2]) == (live.reading, reader.asked, listener.heard)
