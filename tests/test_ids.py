@@ -4,9 +4,11 @@ Made ids: unique, of the documented form, and without a word about anybody else.
 
 from __future__ import annotations
 
+import os
 import re
 import time
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -79,3 +81,33 @@ def test_now_is_aware() -> None:
 
     assert UTC is now.tzinfo
     assert abs(now - datetime.now(UTC)) < timedelta(minutes=1)
+
+
+def test_a_fork_makes_others() -> None:
+    """
+    A forked process goes on with random bits of its own: what its parent has read for ids to come, it drops.
+    """
+    new_uuid7()
+    ends, (read, write) = 300, os.pipe()
+    child = os.fork()
+    if child == 0:  # pragma: no cover  # another process
+        os.write(write, " ".join(new_uuid7()[14:] for _ in range(ends)).encode())
+        os._exit(0)
+    os.close(write)
+    with os.fdopen(read) as pipe:
+        theirs = set(pipe.read().split())
+    os.waitpid(child, 0)
+    ours = {new_uuid7()[14:] for _ in range(ends)}
+
+    assert ends == len(theirs) == len(ours)
+    assert not theirs & ours
+
+
+def test_threads_make_others() -> None:
+    """
+    Threads that make ids at the same time never get the same.
+    """
+    with ThreadPoolExecutor(8) as pool:
+        made = [text for texts in pool.map(lambda _: [new_uuid7() for _ in range(2_000)], range(8)) for text in texts]
+
+    assert 16_000 == len(set(made))

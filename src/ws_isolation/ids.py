@@ -2,14 +2,17 @@
 Where ids and wall-clock times come from.
 
 The one impure module of layers 0 to 4: everything else takes time
-and ids as values. Nothing here keeps state, so a fork is safe and no id tells
-how much traffic other users make.
+and ids as values. No id tells how much traffic other users make. The random bits of
+ids are read from the system for many at once; a forked process drops what its
+parent has read, so that the two never make the same.
 """
 
 from __future__ import annotations
 
 import os
 import time
+from collections import deque
+from contextlib import suppress
 from datetime import UTC, datetime
 
 __all__ = ("new_epoch", "new_fractions", "new_incident_id", "new_uuid7", "utc_now")
@@ -17,6 +20,15 @@ __all__ = ("new_epoch", "new_fractions", "new_incident_id", "new_uuid7", "utc_no
 _ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 _VARIANT = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789abcdef"}
 """The variant's two bits are 10, so its digit is 8, 9, a or b."""
+_MANY = 256
+"""Ids whose random bits are read at once: the call to the system costs more than all the rest of an id."""
+_tails: deque[str] = deque()
+"""The random ends of ids to come. Its two ends are safe to use from several threads."""
+_stamp: tuple[int, str] = (0, "")
+"""The last millisecond, and the beginning of its ids."""
+
+with suppress(AttributeError):  # there is no fork on Windows
+    os.register_at_fork(after_in_child=_tails.clear)
 
 
 def new_uuid7() -> str:
@@ -26,8 +38,26 @@ def new_uuid7() -> str:
     48 bits of Unix milliseconds, 74 random bits (RFC 9562 §5.7). It never says
     an order: ``seq`` does.
     """
-    text = ((time.time_ns() // 1_000_000).to_bytes(6, "big") + os.urandom(10)).hex()
-    return f"{text[:8]}-{text[8:12]}-7{text[13:16]}-{_VARIANT[text[16]]}{text[17:20]}-{text[20:]}"
+    global _stamp  # noqa: PLW0603  # a cache; two threads that write it write the same or the next
+    now = time.time_ns() // 1_000_000
+    milliseconds, start = _stamp
+    if now != milliseconds:
+        start = f"{now >> 16:08x}-{now & 0xFFFF:04x}-7"
+        _stamp = (now, start)
+    try:
+        return start + _tails.popleft()
+    except IndexError:
+        return start + _more_tails()
+
+
+def _more_tails() -> str:
+    text = os.urandom(10 * _MANY).hex()
+    tails = [
+        f"{text[at : at + 3]}-{_VARIANT[text[at + 3]]}{text[at + 4 : at + 7]}-{text[at + 7 : at + 19]}"
+        for at in range(0, len(text), 20)
+    ]
+    _tails.extend(tails[1:])
+    return tails[0]
 
 
 def new_incident_id() -> str:
