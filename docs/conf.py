@@ -41,7 +41,7 @@ nitpick_ignore_regex = [
     # Other projects: a build needs no network, so their inventories are not fetched.
     (
         r"py:.*",
-        r"(_?asyncio|collections|contextlib|datetime|enum|fastapi|logging|msgspec|starlette|types|typing|weakref)\..*",
+        r"(_?asyncio|collections|contextlib|datetime|enum|fastapi|logging|msgspec|ssl|starlette|types|typing|weakref)\..*",
     ),
     (
         r"py:.*",

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, closing, suppress
 from typing import Any
 
 import attrs
@@ -41,13 +41,23 @@ class Liar:
     port: int = 0
     writers: list[asyncio.StreamWriter] = attrs.field(factory=list[asyncio.StreamWriter])
 
+    async def stop(self, server: asyncio.Server) -> None:
+        """
+        End all connections, those that are just being made too.
+        """
+        server.close()
+        for _ in range(5):
+            await asyncio.sleep(0.002)
+            for writer in self.writers:
+                writer.transport.abort()
+
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """
         Serve one connection.
         """
         self.writers.append(writer)
         parser = hiredis.Reader()
-        with suppress(ConnectionError):
+        with suppress(ConnectionError), closing(writer.transport):
             while data := await reader.read(65_536):
                 parser.feed(data)
                 while (command := parser.gets()) is not False:
@@ -89,7 +99,4 @@ async def liar(**answers: bytes) -> AsyncGenerator[Liar]:
     try:
         yield made
     finally:
-        server.close()
-        for writer in made.writers:
-            writer.close()
-        await asyncio.sleep(0)
+        await made.stop(server)

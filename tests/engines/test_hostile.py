@@ -39,6 +39,7 @@ async def told(engine: Engine, *commands: tuple[Any, ...]) -> list[Any]:
         while (answer := parser.gets()) is not False:
             answers.append(answer)
     writer.close()
+    await writer.wait_closed()
     return answers
 
 
@@ -167,6 +168,7 @@ async def test_patterns_hear_other_users(shared_engine: Engine) -> None:
         await node.send("own", "*")
         await until(lambda: star.values)
     writer.close()
+    await writer.wait_closed()
 
     assert b"secret" == heard[1][3]
     assert ["own"] == star.values
@@ -194,6 +196,7 @@ async def test_a_connection_that_is_used_again_after_a_cancellation_gives_others
     await asyncio.gather(first, return_exceptions=True)
     answer = await ask("for bob")
     writer.close()
+    await writer.wait_closed()
 
     assert answer == b"for alice"
 

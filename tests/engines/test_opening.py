@@ -380,7 +380,4 @@ async def test_a_unix_socket(tmp_path: Any) -> None:
         assert [b"SELECT", b"3"] in made.heard
     finally:
         await plane.close()
-        server.close()
-        for writer in made.writers:
-            writer.close()
-        await asyncio.sleep(0)
+        await made.stop(server)

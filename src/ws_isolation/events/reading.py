@@ -101,10 +101,25 @@ def _frame(text: str, event_bytes: int) -> tuple[_Read, int]:
 
 
 def _event(kind: type[Event], read: _Read) -> Event:
-    members: dict[str, object] = {name: getattr(read, name) for name in envelope_fields(kind)}
-    annotations = {name: annotation for name, annotation, _, _ in fields(kind)}
-    members |= {name: _member(annotations[name], read.data.get(name, UNSET)) for name in data_fields(kind)}
+    beside, below = _PLANS[kind]
+    members: dict[str, object] = {name: getattr(read, name) for name in beside}
+    held = read.data
+    for name, annotation in below:
+        value = held.get(name, UNSET)
+        members[name] = value if annotation is None else _member(annotation, value)
     return kind(**members)  # type: ignore[arg-type]  # the constructor checks each of them
+
+
+def _plan(kind: type[Event]) -> tuple[tuple[str, ...], tuple[tuple[str, object], ...]]:
+    """Return the members beside ``data``, and those below it; with their annotation where they are no plain JSON."""
+    annotations = {name: annotation for name, annotation, _, _ in fields(kind)}
+    return envelope_fields(kind), tuple(
+        (name, annotations[name] if _is_built(annotations[name]) else None) for name in data_fields(kind)
+    )
+
+
+def _is_built(annotation: object) -> bool:
+    return get_origin(annotation) is tuple or (isinstance(annotation, type) and issubclass(annotation, Value))
 
 
 def _member(annotation: object, value: object) -> object:
@@ -120,3 +135,6 @@ def _member(annotation: object, value: object) -> object:
 
 def _refuse(path: str, problem: str) -> NoReturn:
     raise InvalidEventError(path, problem, "frame")
+
+
+_PLANS: Final = {kind: _plan(kind) for kind in EVENT_CLASSES.values()}
