@@ -455,3 +455,20 @@ async def test_cancellation_inside_a_write_is_not_the_senders() -> None:
     assert ["ws.welcome", "custom"] == sound.transport.types()
     sound.session.close()
     await sound.over()
+
+
+@pytest.mark.requirement("P2", "P5")
+async def test_cut_before_the_writer_took_over() -> None:
+    """
+    A write that had to wait is let go of where the session is cut before the writer has taken it over.
+    """
+    bench = Bench.new()
+    served = await bench.serve()
+    served.transport.client_stops_reading()
+    await bench.manager().send(note())
+    assert served.session._parked is not None
+    served.session.due(bench.clock.monotonic() + 60)
+    await served.over()
+
+    assert served.session._parked is None
+    assert [] == served.transport.events

@@ -265,3 +265,13 @@ def test_what_was_held_and_follows_is_offered() -> None:
     live.caught_up(Page(Cursor("epoch-1", 1, made[0].id), (made[0],)), 10)
 
     assert (False, 1, made[:2]) == (live.reading, reader.asked, listener.heard)
+
+
+def test_interrupted_before_anybody_follows() -> None:
+    """
+    Where nobody follows the stream yet there is no history to read again.
+    """
+    reader = NoReader()
+    LiveStream(ALICE, 1.0, reader).interrupted()
+
+    assert 0 == reader.asked
