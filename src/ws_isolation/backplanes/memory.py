@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 __all__ = ("MemoryBackplane",)
 
+_LOOK_SECONDS: Final = 1.0
+"""How often windows that nobody reads are looked at: with each event it is a microsecond that nobody needs."""
 _EARLY_SECONDS: Final = 1.0
 """A stream may go this much before its time: whoever asks may count from another reading of the clock."""
 
@@ -64,6 +66,7 @@ class MemoryBackplane:
         "_heard",
         "_leases",
         "_limits",
+        "_look_due",
         "_monotonic",
         "_revocations",
         "_seconds",
@@ -93,6 +96,8 @@ class MemoryBackplane:
         self._windows: OrderedDict[str, Stream] = OrderedDict()
         """Streams that keep something, the one appended to longest ago first."""
         self._size = 0
+        self._look_due = float("-inf")
+        """When windows are looked at next that are too old; one that is read is trimmed at once."""
         self._unix = unix
         self._revocations = MemoryRevocations(bounds.revocations)
         self._leases: dict[str, Leases] = {}
@@ -118,7 +123,8 @@ class MemoryBackplane:
             self._size += stream.size - before
             self._windows[identity.key] = stream
             self._windows.move_to_end(identity.key)
-            self._forget_windows(now)
+            if self._size > self._bytes or now >= self._look_due:
+                self._forget_windows(now)
         for listener in topic.listeners:
             listener.arrived(envelope)
         return envelope
@@ -218,6 +224,7 @@ class MemoryBackplane:
 
     def _forget_windows(self, now: float) -> None:
         """Forget windows that are too old, and the oldest while all together are too large."""
+        self._look_due = now + _LOOK_SECONDS
         oldest = now - self._limits.seconds
         while self._windows:
             stream = next(iter(self._windows.values()))
