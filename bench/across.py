@@ -62,12 +62,11 @@ def across(peer: str, users: int, *, events: int, seconds: float, rate: float) -
             _connect(load, peer, users)
             pump_for(load, _SETTLE_SECONDS)
             _emit(first, load, "crowd", users=users, each=2)
-            engine.forget()
             delivered, spent, used = load.ledger.delivered, _spent((first, second)), engine.usage()
             sender = _spent((first,))
             _emit(first, load, "crowd", users=users, each=max(1, events // users))
             burst, after, busy = load.ledger.delivered - delivered, _spent((first, second)), engine.usage()
-            command_us, sent = engine.command_us(), _spent((first,))
+            sent = _spent((first,))
             delivered = load.ledger.delivered
             load.latencies_ns.clear()
             answer = _emit(first, load, "paced", users=users, rate=rate, seconds=seconds, stalled_size=0)
@@ -79,7 +78,6 @@ def across(peer: str, users: int, *, events: int, seconds: float, rate: float) -
                 "system_us": system / burst * 1e6,
                 "sender_us": (sum(sent) - sum(sender)) / burst * 1e6,
                 "engine_us": (busy["user"] + busy["system"] - used["user"] - used["system"]) / burst * 1e6,
-                "command_us": command_us,
                 "p50_us": percentile(load.latencies_ns, 0.5) / 1000,
                 "p99_us": percentile(load.latencies_ns, 0.99) / 1000,
                 "rate": (load.ledger.delivered - delivered) / seconds,

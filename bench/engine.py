@@ -12,7 +12,7 @@ import threading
 import time
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Final, Protocol, Self
 
 _START_SECONDS: Final = 10.0
 _NAMES: Final = ("redis-server", "valkey-server")
@@ -33,18 +33,6 @@ def figures(info: bytes, /) -> dict[str, str]:
     """Return the lines ``name:value`` of what INFO says."""
     lines = (line.partition(":") for line in info.decode().splitlines())
     return {name: value for name, _, value in lines if value}
-
-
-def command_us(stats: dict[str, str], /) -> float:
-    """
-    Return the µs that the engine itself counted for one publish: of the script where there is one, else of PUBLISH.
-
-    What reading the command from its socket takes is not in it.
-    """
-    for name in ("cmdstat_evalsha", "cmdstat_publish"):
-        if name in stats:
-            return float(dict(part.split("=") for part in stats[name].split(","))["usec_per_call"])
-    return 0.0
 
 
 class MeasuredEngine:
@@ -118,13 +106,9 @@ class MeasuredEngine:
             "commands": float(found["total_commands_processed"]),
         }
 
-    def forget(self) -> None:
-        """Begin to count commands anew."""
-        self.ask("CONFIG RESETSTAT")
 
-    def command_us(self) -> float:
-        """Return what ``command_us()`` finds since ``forget()``."""
-        return command_us(figures(self.ask("INFO commandstats")))
+class _Counts(Protocol):
+    def usage(self) -> dict[str, float]: ...
 
 
 class Sampler:
@@ -135,7 +119,7 @@ class Sampler:
         peak: The most commands between two looks, scaled to *seconds*.
     """
 
-    def __init__(self, engine: Any, seconds: float = 0.1) -> None:
+    def __init__(self, engine: _Counts, seconds: float = 0.1) -> None:
         self._engine = engine
         self._seconds = seconds
         self._over = threading.Event()
