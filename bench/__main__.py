@@ -183,7 +183,7 @@ def _plots(out: Path, rounds: dict[str, list[dict[str, Any]]]) -> None:
 def main() -> int:
     """Measure, write and print; return 1 if a run failed its checks."""
     parser = argparse.ArgumentParser(prog="python -m bench", description="Measure what delivery costs.")
-    parser.add_argument("--quick", action="store_true", help="about three minutes, fewer users and rounds")
+    parser.add_argument("--quick", action="store_true", help="a few minutes, fewer users and rounds")
     parser.add_argument("--only", default=",".join(_KINDS), help=f"{','.join(_KINDS)} (W3 and W4 are one run)")
     parser.add_argument("--peers", default=",".join(PEERS), help=", ".join(PEERS))
     parser.add_argument("--rounds", type=int, help="rounds of W1, W2 and W6")
