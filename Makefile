@@ -102,7 +102,7 @@ $(WORK)/bench-env/.done: .venv/.pip pyproject.toml
 bench: $(WORK)/bench-env/.done  ## what delivery costs beside the others, all of it (long): BENCH="--only W2"
 	$(WORK)/bench-env/bin/python -m bench --out $(WORK)/bench $(BENCH)
 
-bench-quick: $(WORK)/bench-env/.done  ## the same with fewer users and rounds, in about two minutes
+bench-quick: $(WORK)/bench-env/.done  ## the same with fewer users and rounds, in a few minutes
 	$(WORK)/bench-env/bin/python -m bench --quick --out $(WORK)/bench-quick $(BENCH)
 
 bench-import: .venv/.dev  ## what `import ws_isolation` costs beyond msgspec and attrs

@@ -19,15 +19,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from . import runs
-from .peers import BASE, PEERS, missing
+from . import across, runs
+from .engine import binary
+from .peers import ACROSS_BASE, BASE, PEERS, missing
 from .plot import Bar, bars
 from .server import pin, raise_descriptor_limit
 from .stats import ratios, summary
 from .table import column, report
 
 _CELL_SECONDS: Final = 180.0
-_KINDS: Final = ("W1", "W2", "W3", "W4", "W5")
+_KINDS: Final = ("W1", "W2", "W3", "W4", "W5", "W6", "W7")
 
 
 class Plan(NamedTuple):
@@ -42,10 +43,13 @@ class Plan(NamedTuple):
     stalled_seconds: float
     stalled: tuple[str, ...]
     idle_rounds: int
+    across_rounds: int
+    across_events: int
+    resuming: int
 
 
-QUICK: Final = Plan(3, (1, 1_000), 0.1, (200,), 4_000, 100, 3.0, ("by_hand", "ws_isolation"), 1)
-FULL: Final = Plan(5, (1, 1_000, 10_000), 1.0, (200, 2_000), 40_000, 2_000, 10.0, tuple(PEERS), 3)
+QUICK: Final = Plan(3, (1, 1_000), 0.1, (200,), 4_000, 100, 3.0, ("by_hand", "ws_isolation"), 1, 1, 4_000, 1_000)
+FULL: Final = Plan(5, (1, 1_000, 10_000), 1.0, (200, 2_000), 40_000, 2_000, 10.0, tuple(PEERS), 3, 5, 40_000, 10_000)
 
 
 def in_process(peer: str, plan: Plan) -> dict[str, float | None]:
@@ -105,6 +109,27 @@ def plan_measurements(plan: Plan, peers: list[str], only: set[str]) -> list[Meas
     if "W5" in only:
         some = [peer for peer in served if peer in plan.stalled]
         found.append(Measurement("W5", 1, some, partial(stalled_reader, plan=plan)))
+    return [*found, *_across(plan, peers, only)]
+
+
+def _across(plan: Plan, peers: list[str], only: set[str]) -> list[Measurement]:
+    """Return W6 and W7; nobody is in them where there is no engine."""
+    found: list[Measurement] = []
+    with_engine = [peer for peer in peers if PEERS[peer].engine] if binary() else []
+    if "W6" in only:
+
+        def two_nodes(peer: str) -> dict[str, float | None]:
+            seconds = max(0.5, plan.seconds)
+            return {**across.across(peer, plan.users[0], events=plan.across_events, seconds=seconds, rate=500)}
+
+        found.append(Measurement("W6", plan.across_rounds, with_engine, two_nodes))
+    if "W7" in only:
+
+        def resumed(peer: str) -> dict[str, float | None]:
+            return {**across.comeback(peer, plan.resuming)}
+
+        ours = [peer for peer in with_engine if PEERS[peer].resumes]
+        found.append(Measurement("W7", plan.idle_rounds, ours, resumed))
     return found
 
 
@@ -139,26 +164,29 @@ def _versions(peers: list[str]) -> dict[str, str]:
 
 def _plots(out: Path, rounds: dict[str, list[dict[str, Any]]]) -> None:
     for name, of in rounds.items():
-        if not name.startswith("W2-"):
+        if not name.startswith(("W2-", "W6")):
             continue
+        base = ACROSS_BASE if name == "W6" else BASE
         items: list[Bar] = []
         for peer, entry in PEERS.items():
-            values = ratios(column(of, "cpu_us"), peer, BASE)
+            values = ratios(column(of, "cpu_us"), peer, base)
             if values:
                 ours = peer.startswith("ws_isolation")
                 items.append(Bar(entry.title.replace("`", "").replace("*", ""), summary(values), ours))
         if items:
-            title = f"Server CPU per delivered event, {name[3:]} users, by hand = 1 (less is better)"
+            where = "CPU of both nodes" if name == "W6" else "Server CPU"
+            users = "" if name == "W6" else f", {name[3:]} users"
+            title = f"{where} per delivered event{users}, by hand = 1 (less is better)"
             (out / f"{name.lower()}.svg").write_text(bars(title, items), "utf-8")
 
 
 def main() -> int:
     """Measure, write and print; return 1 if a run failed its checks."""
     parser = argparse.ArgumentParser(prog="python -m bench", description="Measure what delivery costs.")
-    parser.add_argument("--quick", action="store_true", help="about two minutes, fewer users and rounds")
-    parser.add_argument("--only", default=",".join(_KINDS), help="W1,W2,W3,W4,W5 (W3 and W4 are one run)")
+    parser.add_argument("--quick", action="store_true", help="a few minutes, fewer users and rounds")
+    parser.add_argument("--only", default=",".join(_KINDS), help=f"{','.join(_KINDS)} (W3 and W4 are one run)")
     parser.add_argument("--peers", default=",".join(PEERS), help=", ".join(PEERS))
-    parser.add_argument("--rounds", type=int, help="rounds of W1 and W2")
+    parser.add_argument("--rounds", type=int, help="rounds of W1, W2 and W6")
     parser.add_argument("--out", type=Path, default=Path(".work/bench"), help="folder for JSON, Markdown and SVG")
     wanted = parser.parse_args()
     only, asked = set(wanted.only.split(",")), wanted.peers.split(",")
@@ -166,8 +194,10 @@ def main() -> int:
         parser.error(f"unknown: {', '.join(unknown)}")
     plan = QUICK if wanted.quick else FULL
     if wanted.rounds:
-        plan = plan._replace(rounds=wanted.rounds)
+        plan = plan._replace(rounds=wanted.rounds, across_rounds=wanted.rounds)
     absent = {peer: packages for peer in asked if (packages := missing(peer))}
+    if binary() is None:
+        absent |= {peer: ["redis-server"] for peer in asked if PEERS[peer].engine and peer not in absent}
     peers = [peer for peer in PEERS if peer in asked and peer not in absent]
     raise_descriptor_limit()
     pin(min(1, (os.cpu_count() or 1) - 1))

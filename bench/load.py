@@ -10,7 +10,7 @@ import base64
 import selectors
 import socket
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 from .framing import PING, FrameParser, Ledger
@@ -58,17 +58,27 @@ class Load:
         self.ledger = Ledger()
         self.latencies_ns: list[int] = []
         self.ended = 0
+        self.first: dict[str, bytes] = {}
+        """The first frame that came, by user."""
 
-    def connect(self, credentials: Iterable[tuple[str, str]], path: str, hello: str) -> None:
+    def connect(
+        self, credentials: Iterable[tuple[str, str]], path: str, hello: str, paths: Mapping[str, str] | None = None
+    ) -> None:
         """
         Open a session for each user and credential, some at a time, and answer what the peer's protocol wants.
+
+        Args:
+            credentials: User and credential.
+            path: Where it connects.
+            hello: What it says first.
+            paths: By user, where it connects instead.
 
         Raises:
             RuntimeError: The server refused one.
         """
         waiting: list[tuple[str, socket.socket]] = []
         for user, credential in credentials:
-            waiting.append((user, self._dial(path, credential)))
+            waiting.append((user, self._dial((paths or {}).get(user, path), credential)))
             if len(waiting) >= _AT_ONCE:
                 self._settle(waiting, hello)
                 waiting.clear()
@@ -133,6 +143,7 @@ class Load:
         for opcode, payload in client.parser.feed(data):
             if opcode == PING:
                 client.sock.send(text_frame(payload.decode("latin-1"), 0xA))
+            self.first.setdefault(client.user, payload)
             stamp = self.ledger.note(client.user, payload)
             if stamp is not None:
                 self.latencies_ns.append(now - stamp.at_ns)

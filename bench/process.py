@@ -9,6 +9,7 @@ import select
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from typing import Any, Final, Self
 
@@ -18,7 +19,8 @@ _START_SECONDS: Final = 60.0
 class MeasuredServer:
     """A server of one peer. Use it as a context manager: leaving it ends the process."""
 
-    def __init__(self, peer: str, *, token: bool = False) -> None:
+    def __init__(self, peer: str, *, token: bool = False, engine: str = "") -> None:
+        self._said = tempfile.TemporaryFile()  # noqa: SIM115  # until the process ends
         with socket.socket() as control, socket.socket() as listener:
             control.bind(("127.0.0.1", 0))
             control.listen(1)
@@ -28,7 +30,8 @@ class MeasuredServer:
             self.port: int = listener.getsockname()[1]
             command = [sys.executable, "-m", "bench.server", peer, "--control", str(control.getsockname()[1])]
             command += ["--listen", str(listener.fileno()), *(["--token"] if token else [])]
-            self._process = subprocess.Popen(command, pass_fds=[listener.fileno()])
+            command += ["--engine", engine] if engine else []
+            self._process = subprocess.Popen(command, pass_fds=[listener.fileno()], stderr=self._said)
             try:
                 self._socket, _ = control.accept()
             except TimeoutError:
@@ -47,6 +50,7 @@ class MeasuredServer:
         self._answers.close()
         self._process.kill()
         self._process.wait(10)
+        self._said.close()
 
     def tell(self, do: str, /, **options: object) -> None:
         """Ask without waiting for the answer."""
@@ -61,7 +65,9 @@ class MeasuredServer:
         """
         line = self._answers.readline()
         if not line:
-            msg = "the measured server ended: its standard error says why"
+            self._said.seek(0)
+            last = (self._said.read().decode(errors="replace").strip().splitlines() or ["it said nothing"])[-1]
+            msg = f"the measured server ended: {last}"
             raise RuntimeError(msg)
         return dict(json.loads(line))
 

@@ -35,7 +35,8 @@ def _connect(load: Load, peer: str, first: int, users: int, *, token: bool = Fal
     load.connect([(name, make_token(name) if token else name) for name in names], entry.path, entry.hello)
 
 
-def _pump_for(load: Load, seconds: float, until: Callable[[], bool] = lambda: False) -> None:
+def pump_for(load: Load, seconds: float, until: Callable[[], bool] = lambda: False) -> None:
+    """Read what comes for *seconds*, or until *until* holds."""
     end = time.monotonic() + seconds
     while time.monotonic() < end and not until():
         load.pump(0.01)
@@ -48,7 +49,7 @@ def _emit(server: MeasuredServer, load: Load, do: str, **options: object) -> tup
         load.pump(0.01)
     answer = server.answer()
     counts: dict[str, int] = answer["counts"]
-    _pump_for(load, _LATE_SECONDS, lambda: load.ledger.delivered >= sum(counts.values()))
+    pump_for(load, _LATE_SECONDS, lambda: load.ledger.delivered >= sum(counts.values()))
     return answer["before"], server.ask("usage")
 
 
@@ -72,7 +73,7 @@ def sockets(peer: str, users: int, *, events: int, seconds: float, rate: float) 
         load = Load(server.port)
         try:
             _connect(load, peer, 0, users)
-            _pump_for(load, _SETTLE_SECONDS)
+            pump_for(load, _SETTLE_SECONDS)
             _emit(server, load, "burst", users=users, events=2 * users, seconds=0.0)
             delivered = load.ledger.delivered
             before, after = _emit(server, load, "burst", users=users, events=events, seconds=seconds)
@@ -136,14 +137,14 @@ def stalled(peer: str, users: int, *, rate: float, seconds: float, stall: bool) 
             _connect(load, peer, 0, users)
             if stall:
                 load.stall(user_name(users), PEERS[peer].path, PEERS[peer].hello)
-            _pump_for(load, _SETTLE_SECONDS)
+            pump_for(load, _SETTLE_SECONDS)
             before = server.ask("usage")
             size = STALLED_BYTES if stall else 0
             server.tell("paced", users=users, rate=rate, seconds=seconds, stalled_size=size)
             while not server.has_answered():
                 load.pump(0.01)
             answer = server.answer()
-            _pump_for(load, 1.0)
+            pump_for(load, 1.0)
             counts = {name: n for name, n in answer["counts"].items() if name != user_name(users)}
             ledger = load.ledger
             if ledger.foreign or ledger.gaps or ledger.duplicates:

@@ -17,10 +17,13 @@ import socket
 import time
 from collections.abc import Coroutine
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from .peers import Peer, make_peer
 from .work import TEXT_BYTES, user_name
+
+CROWD: Final = 50
+"""Users to whom is emitted at the same time, by ``crowd()``."""
 
 
 def pin(core: int, /) -> None:
@@ -84,6 +87,19 @@ class Emitter:
             passes += 1
             await asyncio.sleep(0)
 
+    async def crowd(self, users: int, each: int) -> None:
+        """Emit *each* events to every user; some users at a time, each of them one event after the other."""
+        names = [user_name(number) for number in range(users)]
+
+        async def one_after_the_other(some: list[str]) -> None:
+            for name in some:
+                for _ in range(each):
+                    await self.emit(name, TEXT_BYTES)
+
+        async with asyncio.TaskGroup() as group:
+            for first in range(min(users, CROWD)):
+                group.create_task(one_after_the_other(names[first::CROWD]))
+
     async def paced(self, users: int, rate: float, seconds: float, stalled_size: int) -> None:
         """
         Emit *rate* events per second to the users in turn.
@@ -114,6 +130,8 @@ async def obey(peer: Peer, control: int) -> None:
         match asked.pop("do"):
             case "burst":
                 await emitter.burst(**asked)
+            case "crowd":
+                await emitter.crowd(**asked)
             case "paced":
                 try:
                     async with asyncio.timeout(asked["seconds"] + 1):
@@ -128,9 +146,9 @@ async def obey(peer: Peer, control: int) -> None:
         writer.write(json.dumps(answer).encode() + b"\n")
 
 
-async def serve(name: str, control: int, listener: socket.socket, *, token: bool) -> None:
+async def serve(name: str, control: int, listener: socket.socket, *, token: bool, engine: str) -> None:
     """Serve *name* until the orchestrator hangs up."""
-    peer = make_peer(name, token=token)
+    peer = make_peer(name, token=token, engine=engine)
     serving = asyncio.create_task(peer.serve(listener))
     obeying = asyncio.create_task(obey(peer, control))
     done, _ = await asyncio.wait({serving, obeying}, return_when=asyncio.FIRST_COMPLETED)
@@ -146,11 +164,12 @@ def main() -> None:
     parser.add_argument("--control", type=int, required=True)
     parser.add_argument("--listen", type=int, required=True)
     parser.add_argument("--token", action="store_true")
+    parser.add_argument("--engine", default="")
     wanted = parser.parse_args()
     pin(0)
     raise_descriptor_limit()
     listener = socket.socket(fileno=wanted.listen)
-    run(serve(wanted.peer, wanted.control, listener, token=wanted.token))
+    run(serve(wanted.peer, wanted.control, listener, token=wanted.token, engine=wanted.engine))
 
 
 if __name__ == "__main__":

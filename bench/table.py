@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .peers import BASE, PEERS
+from .peers import ACROSS_BASE, BASE, PEERS
 from .stats import Summary, ratios, summary
 
 Rounds = Sequence[Mapping[str, Mapping[str, float | None]]]
@@ -18,6 +18,8 @@ _TITLES = {
     "W2": "W2: real sockets, {} users, server CPU per delivered event",
     "W3": "W3 and W4: an idle session, and a handshake",
     "W5": "W5: one of the readers has stopped to read",
+    "W6": "W6: two nodes and an engine, CPU of both nodes per event that crosses",
+    "W7": "W7: a node was restarted and all of its users resume",
 }
 
 
@@ -145,4 +147,62 @@ def _w5(rounds: Rounds) -> str:
     return markdown(headers, rows)
 
 
-_TABLES = {"W1": _w1, "W2": _w2, "W3": _w3, "W5": _w5}
+def _w6(rounds: Rounds) -> str:
+    headers = [
+        "peer",
+        "ratio",
+        "to python-socketio",
+        "CPU µs",
+        "user µs",
+        "system µs",
+        "sender's part",
+        "engine CPU µs",
+        "ratio",
+        "p50 µs",
+        "ratio",
+        "p99 µs",
+    ]
+    rows = [
+        [
+            PEERS[peer].title,
+            ratio_cell(rounds, peer, "cpu_us", base=ACROSS_BASE),
+            ratio_cell(rounds, peer, "cpu_us", base="socketio_redis"),
+            *(cell(rounds, peer, key, 1.0, 0) for key in ("cpu_us", "user_us", "system_us", "sender_us")),
+            cell(rounds, peer, "engine_us"),
+            ratio_cell(rounds, peer, "engine_us", base=ACROSS_BASE),
+            cell(rounds, peer, "p50_us", 1.0, 0),
+            ratio_cell(rounds, peer, "p50_us", base=ACROSS_BASE),
+            cell(rounds, peer, "p99_us", 1.0, 0),
+        ]
+        for peer in _peers(rounds)
+    ]
+    return markdown(headers, rows)
+
+
+def _w7(rounds: Rounds) -> str:
+    headers = [
+        "peer",
+        "users",
+        "seconds",
+        "node CPU µs per user",
+        "engine CPU µs per user",
+        "engine CPU seconds",
+        "commands per user",
+        "most commands in 100 ms",
+    ]
+    rows = [
+        [
+            PEERS[peer].title,
+            cell(rounds, peer, "users", 1.0, 0),
+            cell(rounds, peer, "wall_seconds"),
+            *(cell(rounds, peer, key, 1.0, 0) for key in ("node_us", "engine_us")),
+            cell(rounds, peer, "engine_seconds", 1.0, 2),
+            cell(rounds, peer, "commands"),
+            cell(rounds, peer, "peak", 1.0, 0),
+        ]
+        for peer in _peers(rounds)
+    ]
+    return markdown(headers, rows)
+
+
+_TABLES = {"W1": _w1, "W2": _w2, "W3": _w3, "W5": _w5, "W6": _w6, "W7": _w7}

@@ -29,6 +29,8 @@ class Entry(NamedTuple):
     ``app`` says that W1 drives it as an ASGI application (or by its ``attach``), ``null`` that W1 can measure it
     at all, ``sockets`` that it has a server, ``lifespan``
     that it must be started first.
+    ``engine`` says that it needs one, and is measured across two nodes only, ``resumes``
+    that a client which comes back gets what it missed.
     ``hello`` is what a client says first, ``path`` where it connects.
     """
 
@@ -40,6 +42,13 @@ class Entry(NamedTuple):
     sockets: bool = True
     path: str = "/ws"
     hello: str = ""
+    engine: bool = False
+    resumes: bool = False
+
+
+def _on_redis(title: str, needs: tuple[str, ...], path: str = "/ws", hello: str = "") -> Entry:
+    needs = (*needs, "uvicorn", "websockets")
+    return Entry(title, needs, app=False, null=False, sockets=False, path=path, hello=hello, engine=True)
 
 
 PEERS: Final = {
@@ -68,11 +77,25 @@ PEERS: Final = {
         hello="40",
     ),
     "channels": Entry("Django Channels, in memory", ("channels", "django", "uvicorn", "websockets")),
+    "redis_by_hand": _on_redis("by hand: FastAPI and redis-py, `publish`", ("fastapi", "redis")),
+    "ws_isolation_redis": _on_redis(
+        "**ws_isolation**, `RedisBackplane`", ("attrs", "hiredis", "msgspec", "starlette")
+    )._replace(resumes=True),
+    "socketio_redis": _on_redis(
+        "python-socketio, `AsyncRedisManager`",
+        ("python-socketio", "redis"),
+        "/socket.io/?EIO=4&transport=websocket",
+        "40",
+    ),
+    "channels_redis": _on_redis("Django Channels, channels_redis pub/sub", ("channels", "channels_redis", "django")),
 }
 """By name, in the order in which they are measured."""
 
 BASE: Final = "by_hand"
 """The peer that is 1.00."""
+
+ACROSS_BASE: Final = "redis_by_hand"
+"""The same across two nodes."""
 
 
 def missing(name: str, /) -> list[str]:
@@ -86,7 +109,8 @@ def missing(name: str, /) -> list[str]:
     return absent
 
 
-def make_peer(name: str, /, *, token: bool) -> Peer:
-    """Import and make a peer; with *token*, its handshakes carry an HS256 token."""
+def make_peer(name: str, /, *, token: bool, engine: str = "") -> Peer:
+    """Import and make a peer; with *token*, its handshakes carry an HS256 token. *engine* is the URL of its engine."""
     module: Any = importlib.import_module(f"{__name__}.{name}_peer")
-    return cast("Peer", module.make(token=token))
+    options = {"engine": engine} if PEERS[name].engine else {}
+    return cast("Peer", module.make(token=token, **options))

@@ -14,8 +14,8 @@ from .asgi import serve_asgi
 class SocketIo:
     """``emit`` to a room of one."""
 
-    def __init__(self, *, token: bool) -> None:
-        self.server = server = socketio.AsyncServer(async_mode="asgi", cors_allowed_origins="*")
+    def __init__(self, *, token: bool, manager: Any = None) -> None:
+        self.server = server = socketio.AsyncServer(async_mode="asgi", cors_allowed_origins="*", client_manager=manager)
 
         @server.event
         async def connect(sid: str, environ: dict[str, Any]) -> None:

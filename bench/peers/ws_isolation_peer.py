@@ -10,6 +10,7 @@ from starlette.websockets import WebSocket
 
 from ws_isolation import Handshake, ManagerFactory, Settings, UserExecutionContext
 from ws_isolation.adapters.starlette import lifespan, serve
+from ws_isolation.backplanes.base import Backplane
 from ws_isolation.run import Run
 
 from ..work import identify, thought
@@ -19,8 +20,8 @@ from .asgi import serve_asgi
 class WsIsolation:
     """Every promise on, default settings but for the time that a stalled reader gets."""
 
-    def __init__(self, *, token: bool) -> None:
-        self.factory = factory = ManagerFactory(Settings(write_seconds=2.0))
+    def __init__(self, *, token: bool, backplane: Backplane | None = None) -> None:
+        self.factory = factory = ManagerFactory(Settings(write_seconds=2.0), backplane=backplane)
         self.runs: dict[str, Run] = {}
 
         async def authenticate(handshake: Handshake) -> UserExecutionContext:
