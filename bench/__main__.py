@@ -48,7 +48,7 @@ class Plan(NamedTuple):
     resuming: int
 
 
-QUICK: Final = Plan(3, (1, 1_000), 0.1, (200,), 4_000, 100, 3.0, ("by_hand", "ws_isolation"), 1, 1, 4_000, 1_000)
+QUICK: Final = Plan(3, (1, 1_000), 0.4, (200,), 4_000, 100, 3.0, ("by_hand", "ws_isolation"), 1, 1, 4_000, 1_000)
 FULL: Final = Plan(5, (1, 1_000, 10_000), 1.0, (200, 2_000), 40_000, 2_000, 10.0, tuple(PEERS), 3, 5, 40_000, 10_000)
 
 

@@ -103,11 +103,15 @@ def test_a_fork_makes_others() -> None:
     assert not theirs & ours
 
 
+def _some(count: int) -> list[str]:
+    return [new_uuid7() for _ in range(count)]
+
+
 def test_threads_make_others() -> None:
     """
     Threads that make ids at the same time never get the same.
     """
     with ThreadPoolExecutor(8) as pool:
-        made = [text for texts in pool.map(lambda _: [new_uuid7() for _ in range(2_000)], range(8)) for text in texts]
+        made = [text for texts in pool.map(_some, [2_000] * 8) for text in texts]
 
     assert 16_000 == len(set(made))

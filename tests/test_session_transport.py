@@ -466,7 +466,8 @@ async def test_cut_before_the_writer_took_over() -> None:
     served = await bench.serve()
     served.transport.client_stops_reading()
     await bench.manager().send(note())
-    assert served.session._parked is not None
+    begun = served.session._parked
+    assert begun is not None
     served.session.due(bench.clock.monotonic() + 60)
     await served.over()
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, cast
 
 _T = TypeVar("_T")
 
@@ -85,7 +85,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
         """
         Timers that are still to come.
         """
-        scheduled: list[asyncio.TimerHandle] = self._scheduled  # type: ignore[attr-defined]  # what else would know
+        scheduled = cast("list[asyncio.TimerHandle]", vars(self)["_scheduled"])  # what else would know
         return sum(not timer.cancelled() for timer in scheduled)
 
 

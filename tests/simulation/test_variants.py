@@ -84,7 +84,11 @@ def _broadcast(patch: pytest.MonkeyPatch) -> None:
         return self.counts
 
     patch.setattr(LiveStream, "offer", offer)
-    patch.setattr(SessionCore, "_breach", lambda _core, _envelope: None)
+
+    def nobody_is_foreign(_core: SessionCore, _envelope: object) -> None:
+        pass
+
+    patch.setattr(SessionCore, "_breach", nobody_is_foreign)
 
 
 def _no_authentication(patch: pytest.MonkeyPatch) -> None:
@@ -94,7 +98,11 @@ def _no_authentication(patch: pytest.MonkeyPatch) -> None:
         return False
 
     patch.setattr(Access, "bars", bars)
-    patch.setattr(Access, "bars_here", lambda _self, _identity, /: False)
+
+    def bars_here(_self: Access, _identity: object, /) -> bool:
+        return False
+
+    patch.setattr(Access, "bars_here", bars_here)
 
 
 def _from_registration(patch: pytest.MonkeyPatch) -> None:
@@ -146,12 +154,16 @@ def _replays_a_part(patch: pytest.MonkeyPatch) -> None:
 
 def _keeps_sessions(patch: pytest.MonkeyPatch) -> None:
     """Leave each session on its stream."""
-    patch.setattr(LiveStream, "unsubscribe", lambda _live, _session, _now, /: None)
+
+    def stay(_live: LiveStream, _session: object, _now: float, /) -> None:
+        pass
+
+    patch.setattr(LiveStream, "unsubscribe", stay)
 
 
 def _trusts_the_clock(patch: pytest.MonkeyPatch) -> None:
     """Never look at when the authority ends."""
-    start = SessionCore.__init__
+    start: Callable[..., None] = SessionCore.__init__
 
     def begin(self: SessionCore, **about: Any) -> None:
         start(self, **{**about, "expires_in": None})
