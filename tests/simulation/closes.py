@@ -70,8 +70,6 @@ class _Causes:
     fates: dict[int, _Fate] = attrs.field(factory=dict[int, _Fate])
     revoked: set[int] = attrs.field(factory=set[int])
     down: set[int] = attrs.field(factory=set[int])
-    last_up: dict[int, float] = attrs.field(factory=dict[int, float])
-    """When each node came up: a stop after a drain may leave goodbyes that are still on their way."""
     troubled: bool = False
 
     def explains(self, fate: _Fate, code: float, at: float) -> bool:
@@ -86,7 +84,7 @@ class _Causes:
             4010: fate.revoked or fate.who in self.revoked,
             4029: few and settings.session_limit == "reject_new",
             4101: at >= fate.until + (skew if fate.welcomed is not None else 0.0) - _MOMENT,
-            4200: fate.node in self.down or at - self.last_up.get(fate.node, 0.0) <= settings.close_seconds,
+            4200: fate.node in self.down,
             4201: settings.max_age_seconds is not None and at - fate.began >= settings.max_age_seconds - _MOMENT,
             4208: fate.read_badly(at),
             4213: fate.read_badly(at),
@@ -126,7 +124,6 @@ def _take_in(causes: _Causes, entry: Entry) -> None:
         causes.down.add(entry.node)
     elif entry.kind == "up":
         causes.down.discard(entry.node)
-        causes.last_up[entry.node] = entry.at
     elif entry.kind == "trouble":
         causes.troubled = True
     _ends_are_due(causes, entry)

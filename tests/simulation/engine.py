@@ -66,7 +66,7 @@ class _Line:
             self.listener.interrupted()
 
     def _pass_on(self, envelope: Envelope) -> None:
-        if self.listener is not None and envelope.id not in self.engine.lost:
+        if self.listener is not None:
             self.listener.arrived(envelope)
 
 
@@ -93,8 +93,6 @@ class TroubledEngine:
     late: float = 0.0
     repeats: bool = False
     is_troubled: bool = False
-    asked: int = 0
-    """Calls that wait for their answer."""
     lost: set[str] = attrs.field(factory=set[str])
     known: set[str] = attrs.field(factory=set[str])
 
@@ -231,11 +229,7 @@ class TroubledEngine:
 
     async def _answer(self) -> None:
         if self.waits:
-            self.asked += 1
-            try:
-                await asyncio.sleep(self.waits)
-            finally:
-                self.asked -= 1
+            await asyncio.sleep(self.waits)
         if self.fails:
             msg = "the engine is down"
             raise ConnectionError(msg)

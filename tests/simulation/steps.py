@@ -142,8 +142,6 @@ async def _restart(world: World, device: Device, _number: float) -> None:
 
 
 async def _fall_back(world: World, device: Device, number: float) -> None:
-    if world.engine.asked:
-        return  # a node that has heard of what is lost now, and only then reads, would go on reading
     world.engine.is_in_trouble("fell back")
     world.engine.is_sound_again()
     world.engine.fall_back(world.contexts[device.who], int(number))
