@@ -5,6 +5,8 @@ Manners: drain, revocation, limits, rates, refresh and maximum age, through the 
 from __future__ import annotations
 
 import asyncio
+import gc
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -12,7 +14,7 @@ import pytest
 from tests.cores import START, make_core, text, types, written
 from tests.openings import MemoryOpening
 from tests.shell import Bench, Served, note
-from ws_isolation import Handshake, Run, Settings, UserExecutionContext, closing, errors
+from ws_isolation import Handshake, Run, Session, Settings, UserExecutionContext, closing, errors
 from ws_isolation.handshake import Credential
 from ws_isolation.keys import Identity
 from ws_isolation.rates import TokenBucket
@@ -166,6 +168,32 @@ async def test_stop_waits_for_those_that_leave() -> None:
     await stopping
 
     assert alice.ended_with(1000)
+
+
+async def test_a_drain_that_gives_up_leaves_nothing_behind() -> None:
+    """A drain that does not wait for a handler any longer says so, and asyncio has nothing to complain of."""
+    complaints: list[dict[str, object]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _loop, about: complaints.append(about))
+    bench = Bench.new(Settings(drain_seconds=2, close_seconds=2))
+
+    async def stubborn(session: Session) -> None:
+        while session.is_open or not left.is_set():
+            with suppress(asyncio.CancelledError):
+                await left.wait()
+
+    left = asyncio.Event()
+    served = await bench.serve(stubborn)
+    draining = asyncio.create_task(bench.factory.drain())
+    await settle()
+    await bench.clock.advance(2.1)
+    assert draining.done()
+    left.set()
+    await served.over()
+    del draining
+    gc.collect()
+    await settle()
+
+    assert [] == complaints
 
 
 async def test_revoke_from_inside() -> None:

@@ -65,6 +65,12 @@ _T = TypeVar("_T")
 _JOIN: Final = "joining a stream"
 
 
+def _heeded(gathered: asyncio.Future[Any]) -> None:
+    """Take the cancellation of what was given up: nobody awaits it, and asyncio would log it as forgotten."""
+    with suppress(asyncio.CancelledError):
+        gathered.exception()
+
+
 @final
 class Runtime:
     """
@@ -349,7 +355,8 @@ class Runtime:
         finally:
             timer.cancel()
             left = sum(not task.done() for task in tasks)
-            everything.cancel()
+            if everything.cancel():
+                everything.add_done_callback(_heeded)
         if left:
             report(logging.ERROR, "the stop left something open", count=left)
         return not left
