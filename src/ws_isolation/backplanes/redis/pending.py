@@ -31,10 +31,10 @@ class Job(ABC):
     __slots__ = ("again", "due", "sent_at", "size")
 
     def __init__(self, due: float, size: int) -> None:
-        self.due = due
-        self.size = size
-        self.sent_at = 0.0
-        self.again = False
+        self.due: float = due
+        self.size: int = size
+        self.sent_at: float = 0.0
+        self.again: bool = False
 
     @property
     @abstractmethod

@@ -38,8 +38,8 @@ class Script:
     __slots__ = ("sha", "text")
 
     def __init__(self, text: str) -> None:
-        self.text = text
-        self.sha = sha1(text.encode(), usedforsecurity=False).hexdigest()
+        self.text: str = text
+        self.sha: str = sha1(text.encode(), usedforsecurity=False).hexdigest()
 
 
 _OPEN: Final = """

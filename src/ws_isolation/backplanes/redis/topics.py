@@ -31,14 +31,14 @@ class Topic:
     __slots__ = ("channel", "identity", "is_asked", "is_heard", "joining", "listeners", "was_heard")
 
     def __init__(self, identity: Identity, channel: bytes) -> None:
-        self.identity = identity
-        self.channel = channel
+        self.identity: Identity = identity
+        self.channel: bytes = channel
         self.listeners: tuple[Listener, ...] = ()
         self.joining: list[tuple[Listener, Callable[[], None]]] = []
         """Those who wait for the engine, and whom to tell."""
-        self.is_asked = False
-        self.is_heard = False
-        self.was_heard = False
+        self.is_asked: bool = False
+        self.is_heard: bool = False
+        self.was_heard: bool = False
         """Whether it was heard on an earlier connection."""
 
 
