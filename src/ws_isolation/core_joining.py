@@ -33,6 +33,9 @@ class Joining(Reading):
 
     __slots__ = ()
 
+    # Declared once more, because a checker takes an assignment in a subclass for another declaration.
+    state: State
+
     def _keep(self, happened: Offered) -> tuple[Effect, ...]:
         envelope = happened.envelope
         if len(self._opening) >= _MOST_KEPT:

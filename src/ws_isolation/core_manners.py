@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Final
 
 from . import closing
+from .closing import CloseCode
 from .core_state import CLEARED, NOTHING, WAKE, State
 from .core_writing import Writing
 from .frames import Ping, ResumedFrame
@@ -25,6 +26,10 @@ class Manners(Writing):
     """What a session does as time passes, and when it is told to end."""
 
     __slots__ = ()
+
+    # Declared once more, because a checker takes an assignment in a subclass for another declaration.
+    state: State
+    code: CloseCode | None
 
     def next_deadline(self) -> float | None:
         """Return when ``Ticked`` has to come at the latest, None once the session is closed."""

@@ -38,6 +38,10 @@ class Reading(Manners):
 
     __slots__ = ()
 
+    # Declared once more, because a checker takes an assignment in a subclass for another declaration.
+    state: State
+    expiry_due: float | None
+
     def carry_threads(self) -> None:
         """Let messages name a thread: somebody decides about each."""
         self._threads = True

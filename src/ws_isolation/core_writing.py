@@ -31,6 +31,9 @@ class Writing(CoreState):
 
     __slots__ = ()
 
+    # Declared once more, because a checker takes an assignment in a subclass for another declaration.
+    written: int
+
     def straight(self, envelope: Envelope, now: float, /) -> str | None:
         """
         Take *envelope* and return its text, where nothing waits and nothing stands against it.
