@@ -186,6 +186,8 @@ def test_hostile_values(name: str) -> None:
     """
     assert refusal(heartbeat_seconds=MAKE_HOSTILE[name]()).startswith("heartbeat_seconds=")
     assert refusal(origins=(MAKE_HOSTILE[name](),)).startswith("origins=")
+    for field in attrs.fields(Settings):
+        assert refusal(**{field.name: MAKE_HOSTILE[name]()}).startswith(f"{field.name}=")
 
 
 @pytest.mark.parametrize(

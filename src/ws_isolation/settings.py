@@ -189,8 +189,7 @@ class Settings:
         if self.max_age_seconds is not None:
             _check_number("max_age_seconds", self.max_age_seconds, *_MAX_AGE)
         for name, words in _WORDS.items():
-            if getattr(self, name) not in words:
-                _fail(name, getattr(self, name), " or ".join(map(repr, words)))
+            _check_word(name, getattr(self, name), words)
         for name in ("require_tls", "auth_frame"):
             if type(getattr(self, name)) is not bool:
                 _fail(name, getattr(self, name), "a bool")
@@ -244,6 +243,11 @@ def _check_count(name: str, value: object, least: int, most: int) -> None:
         _fail(name, value, "an int")
     if not least <= value <= most:
         _fail(name, value, f"from {least} to {most}")
+
+
+def _check_word(name: str, value: object, words: tuple[str, ...]) -> None:
+    if type(value) is not str or value not in words:  # the type first: comparing runs code of the value's class
+        _fail(name, value, " or ".join(map(repr, words)))
 
 
 def _strings(name: str, value: object) -> tuple[str, ...]:
