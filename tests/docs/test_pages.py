@@ -17,7 +17,7 @@ from tests.layers import modules
 
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
 RUN = frozenset({"python", "pycon"})
-EXTRA_NAMES = frozenset({"fastapi", "uvicorn", "websockets"})
+EXTRA_NAMES = frozenset({"fastapi", "gunicorn", "uvicorn", "uvicorn-worker", "websockets"})
 """What the pages tell people to install beside the library."""
 
 
@@ -30,7 +30,7 @@ def is_known(block: Block) -> bool:
     if block.language == "javascript":
         return block.page.name in SCRIPTED
     return block.language in RUN | {"json", "console"} or (
-        block.page.name in WALKED and block.language in {"html", "text"}
+        block.page.name in WALKED and block.language in {"html", "text", "yaml"}
     )
 
 

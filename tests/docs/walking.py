@@ -25,7 +25,7 @@ import websockets
 from tests.docs.blocks import Block
 from tests.layers import PACKAGE
 
-WALKED: Final = frozenset({"tutorial.md", "deploy.md"})
+WALKED: Final = frozenset({"tutorial.md", "deploy.md", "gunicorn.md", "kubernetes.md"})
 """The pages that are done as they say: each has a test module of its own."""
 
 SCRIPTED: Final = frozenset({"authenticate.md"})
@@ -85,9 +85,9 @@ async def server(folder: Path, *command: str) -> AsyncGenerator[tuple[int, Outpu
     )
     log = Output(process.stderr)
     try:
-        await log.wait_for(re.compile("Application startup complete"))
+        await log.wait_for(re.compile("Application startup complete|ASGI server listening"))
         # uvicorn writes the address before or after that, as its command line or a script of ours starts it.
-        address = re.compile(r"running on http://127\.0\.0\.1:([0-9]+)")
+        address = re.compile(r"(?:running on|Listening at:) http://127\.0\.0\.1:([0-9]+)")
         match = next(filter(None, map(address.search, log.seen)), None) or await log.wait_for(address)
         await _accepting(int(match[1]))
         yield int(match[1]), log, process

@@ -1,0 +1,46 @@
+"""
+The figures on the page about Kubernetes fit each other and those of the server's script.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Final
+
+from tests.docs.blocks import ROOT, blocks
+
+HOWTO: Final = ROOT / "docs" / "howto"
+
+
+def written(page: Path, pattern: str, /) -> int:
+    """
+    Return the one figure that *pattern* finds in the blocks of *page*, however often it is written.
+    """
+    (figure,) = {found for block in blocks(page) for found in re.findall(pattern, block.text)}
+    return int(figure)
+
+
+def test_a_pod_has_time_to_end() -> None:
+    """
+    The grace period is longer than all that happens in it, one after the other.
+    """
+    kubernetes = HOWTO / "kubernetes.md"
+    grace = written(kubernetes, r"terminationGracePeriodSeconds: (\d+)")
+    sleep = written(kubernetes, r"sleep: \{seconds: (\d+)\}")
+    drain = written(kubernetes, r"drain_seconds=(\d+)")
+    patience = written(HOWTO / "deploy.md", r"timeout_graceful_shutdown=(\d+)")
+
+    assert sleep + drain + patience < grace
+
+
+def test_a_worker_of_gunicorn_has_time_to_end() -> None:
+    """
+    So is gunicorn's, with the drain that is the default.
+    """
+    gunicorn = HOWTO / "gunicorn.md"
+    grace = written(gunicorn, r"graceful_timeout = (\d+)")
+    patience = written(gunicorn, r'"timeout_graceful_shutdown": (\d+)')
+    drain = int(re.findall(r"Settings\.drain_seconds \((\d+)\)", gunicorn.read_text("utf-8"))[0])
+
+    assert drain + patience < grace
