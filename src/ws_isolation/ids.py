@@ -18,10 +18,12 @@ from datetime import UTC, datetime
 __all__ = ("new_epoch", "new_fractions", "new_incident_id", "new_uuid7", "utc_now")
 
 _ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
-_VARIANT = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789abcdef"}
-"""The variant's two bits are 10, so its digit is 8, 9, a or b."""
 _MANY = 256
 """Ids whose random bits are read at once: the call to the system costs more than all the rest of an id."""
+_VERSION = (0x0FFF, 0x7000)
+"""The version's four bits are 0111, so the first digit of its group is 7: what is kept of 16 random bits, and set."""
+_VARIANT = (0x3FFF, 0x8000)
+"""The variant's two bits are 10, so the first digit of its group is 8, 9, a or b."""
 _tails: deque[str] = deque()
 """The random ends of ids to come. Its two ends are safe to use from several threads."""
 _stamp: tuple[int, str] = (0, "")
@@ -42,7 +44,7 @@ def new_uuid7() -> str:
     now = time.time_ns() // 1_000_000
     milliseconds, start = _stamp
     if now != milliseconds:
-        start = f"{now >> 16:08x}-{now & 0xFFFF:04x}-7"
+        start = f"{now >> 16:08x}-{now & 0xFFFF:04x}-"
         _stamp = (now, start)
     try:
         return start + _tails.popleft()
@@ -51,13 +53,17 @@ def new_uuid7() -> str:
 
 
 def _more_tails() -> str:
-    text = os.urandom(10 * _MANY).hex()
-    tails = [
-        f"{text[at : at + 3]}-{_VARIANT[text[at + 3]]}{text[at + 4 : at + 7]}-{text[at + 7 : at + 19]}"
-        for at in range(0, len(text), 20)
-    ]
-    _tails.extend(tails[1:])
-    return tails[0]
+    rest = os.urandom(6 * _MANY).hex(" ", 6).split()
+    first, *others = map("-".join, zip(_marked(_VERSION), _marked(_VARIANT), rest, strict=True))
+    _tails.extend(others)
+    return first
+
+
+def _marked(bits: tuple[int, int]) -> list[str]:
+    """Return many random groups of four digits, each with the same bits set: one step for all of them together."""
+    kept, put = (int.from_bytes(bit.to_bytes(2, "big") * _MANY, "big") for bit in bits)
+    random = int.from_bytes(os.urandom(2 * _MANY), "big")
+    return (random & kept | put).to_bytes(2 * _MANY, "big").hex(" ", 2).split()
 
 
 def new_incident_id() -> str:

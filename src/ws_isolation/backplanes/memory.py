@@ -23,7 +23,7 @@ from ..stream import Limits, Stream
 if TYPE_CHECKING:
     from ..events.envelope import Envelope
     from ..keys import Identity
-    from ..stream import Draft, Page, Start
+    from ..stream import Draft, Page, Start, Unplaced
     from .base import Lease, Listener
 
 __all__ = ("MemoryBackplane",)
@@ -114,6 +114,10 @@ class MemoryBackplane:
 
     async def publish(self, identity: Identity, draft: Draft, /) -> Envelope:
         """Do the same as ``Bus.publish()``."""
+        return self.place(identity, draft)
+
+    def place(self, identity: Identity, draft: Unplaced, /) -> Envelope:
+        """Do the same as ``Bus.publish()``, without being waited for."""
         now = self._monotonic()
         topic = self._touch(identity, now)
         stream = topic.stream
