@@ -345,19 +345,19 @@ class Run:
         if self._at_once is None or self._order.waiting or self._state != "open":
             return None
         delivery = self._at_once(event)
-        if delivery is not None:
+        if type(event) is ToolCompleted and delivery is not None:
             self._count(event)
         return delivery
 
     async def _send_now(self, event: Event) -> Delivery:
         delivery = await self._sender.send(event)
-        self._count(event)
+        if isinstance(event, ToolCompleted):
+            self._count(event)
         return delivery
 
-    def _count(self, event: Event) -> None:
-        if isinstance(event, ToolCompleted):
-            self._tool_count += 1
-            self._tool_errors += event.status != "ok"
+    def _count(self, event: ToolCompleted) -> None:
+        self._tool_count += 1
+        self._tool_errors += event.status != "ok"
 
     async def thinking(self, text: str, /, *, visibility: Literal["user", "debug"] = "user") -> Delivery:
         """

@@ -379,10 +379,10 @@ class Runtime:
         now = self.clock.monotonic()
         live = self._live(identity, now)
         # From here to the place it is one step: nothing else of the run can come between.
-        run_seq = live.lifecycle.check(event)
+        run_seq = live.lifecycle.check(event, durable := event.durable)
         when = format_unix(self.clock.unix())
         envelope = place(identity, Unplaced(event, identity, new_uuid7(), when, run_seq, self.settings.event_bytes))
-        live.lifecycle.apply(event)
+        live.lifecycle.apply(event, durable)
         return self._published(live, envelope, now)
 
     async def publish(self, identity: Identity, event: Event, /) -> Delivery:

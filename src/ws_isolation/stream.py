@@ -140,17 +140,8 @@ class Unplaced(msgspec.Struct, frozen=True, gc=False):
         Raises:
             InvalidEventError: Too big, belongs to a run and names none, or not made by its constructor.
         """
-        return seal(
-            self.event,
-            owner=self.owner,
-            id=self.id,
-            epoch=epoch,
-            seq=seq,
-            prev=prev,
-            run_seq=self.run_seq,
-            time=self.time,
-            event_bytes=self.event_bytes,
-        )
+        # By place: once for each event.
+        return seal(self.event, self.owner, self.id, epoch, seq, prev, self.run_seq, self.time, self.event_bytes)
 
 
 @final

@@ -125,7 +125,8 @@ class MemoryBackplane:
         envelope = stream.append(draft, now)
         if envelope.durable:
             self._size += stream.size - before
-            self._windows[identity.key] = stream
+            if not before:
+                self._windows[identity.key] = stream  # one that holds something is there
             self._windows.move_to_end(identity.key)
             if self._size > self._bytes or now >= self._look_due:
                 self._forget_windows(now)

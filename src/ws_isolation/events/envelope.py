@@ -161,10 +161,9 @@ def too_large(event_type: str, size: int, event_bytes: int, /) -> InvalidEventEr
     return InvalidEventError("$", problem, event_type)
 
 
-def seal(
+def seal(  # noqa: PLR0917  # by place: once for each event
     event: Event,
     /,
-    *,
     owner: Identity,
     id: str,  # noqa: A002  # the member's name on the wire
     epoch: str,
