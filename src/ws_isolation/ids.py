@@ -20,10 +20,11 @@ __all__ = ("new_epoch", "new_fractions", "new_incident_id", "new_uuid7", "utc_no
 _ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 _MANY = 256
 """Ids whose random bits are read at once: the call to the system costs more than all the rest of an id."""
-_VERSION = (0x0FFF, 0x7000)
-"""The version's four bits are 0111, so the first digit of its group is 7: what is kept of 16 random bits, and set."""
-_VARIANT = (0x3FFF, 0x8000)
-"""The variant's two bits are 10, so the first digit of its group is 8, 9, a or b."""
+_PATTERN = b"7xxx-Vxxx-xxxxxxxxxxxx "
+"""The end of an id: the version's digit, the variant's, and 18 random ones."""
+_RANDOM = [place for place, digit in enumerate(_PATTERN) if digit == ord("x")]
+_VARIANTS = bytes.maketrans(b"0123456789abcdef", b"89ab" * 4)
+"""The variant's two bits are 10, so its digit is 8, 9, a or b."""
 _tails: deque[str] = deque()
 """The random ends of ids to come. Its two ends are safe to use from several threads."""
 _stamp: tuple[int, str] = (0, "")
@@ -53,17 +54,15 @@ def new_uuid7() -> str:
 
 
 def _more_tails() -> str:
-    rest = os.urandom(6 * _MANY).hex(" ", 6).split()
-    first, *others = map("-".join, zip(_marked(_VERSION), _marked(_VARIANT), rest, strict=True))
+    digits = os.urandom(10 * _MANY).hex().encode()
+    text = bytearray(_PATTERN * _MANY)
+    for column, place in enumerate(_RANDOM):
+        text[place :: len(_PATTERN)] = digits[column::20]
+    variants = slice(_PATTERN.index(b"V"), None, len(_PATTERN))
+    text[variants] = digits[19::20].translate(_VARIANTS)
+    first, *others = text.decode().split()
     _tails.extend(others)
     return first
-
-
-def _marked(bits: tuple[int, int]) -> list[str]:
-    """Return many random groups of four digits, each with the same bits set: one step for all of them together."""
-    kept, put = (int.from_bytes(bit.to_bytes(2, "big") * _MANY, "big") for bit in bits)
-    random = int.from_bytes(os.urandom(2 * _MANY), "big")
-    return (random & kept | put).to_bytes(2 * _MANY, "big").hex(" ", 2).split()
 
 
 def new_incident_id() -> str:

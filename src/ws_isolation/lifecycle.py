@@ -57,15 +57,14 @@ class _Done:
 
     def add(self, value: str, /) -> None:
         """Remember one more; cheaper than an ordered dictionary, with each whole thought."""
-        ids = self.ids
-        order = self._order
+        ids, order = self.ids, self._order
         if order is None:
             order = self._order = deque()
         if value not in ids:
             ids.add(value)
             order.append(value)
-            if len(order) > _MOST_CLOSED_IDS:
-                ids.discard(order.popleft())
+            if len(ids) > _MOST_CLOSED_IDS:
+                ids.remove(order.popleft())
 
 
 @attrs.define

@@ -381,7 +381,8 @@ class Runtime:
         # From here to the place it is one step: nothing else of the run can come between.
         run_seq = live.lifecycle.check(event, durable := event.durable)
         when = format_unix(self.clock.unix())
-        envelope = place(identity, Unplaced(event, identity, new_uuid7(), when, run_seq, self.settings.event_bytes))
+        draft = Unplaced(event, identity, new_uuid7(), when, run_seq, self.settings.event_bytes, durable)
+        envelope = place(identity, draft)
         live.lifecycle.apply(event, durable)
         return self._published(live, envelope, now)
 

@@ -24,7 +24,7 @@ from typing_extensions import override
 
 from .errors import SchemaViolationError
 from .events.declaration import Event
-from .events.envelope import EVENT_BYTES, Envelope, Halves, halves, seal, too_large
+from .events.envelope import EVENT_BYTES, Envelope, Halves, halves, sealed, too_large
 from .keys import Identity
 
 __all__ = (
@@ -132,6 +132,8 @@ class Unplaced(msgspec.Struct, frozen=True, gc=False):
     time: str
     run_seq: int | None = None
     event_bytes: int = EVENT_BYTES
+    durable: bool = True
+    """What the event itself says: asked once, for all who need it."""
 
     def at(self, epoch: str, seq: int, prev: str) -> Envelope:
         """
@@ -141,7 +143,9 @@ class Unplaced(msgspec.Struct, frozen=True, gc=False):
             InvalidEventError: Too big, belongs to a run and names none, or not made by its constructor.
         """
         # By place: once for each event.
-        return seal(self.event, self.owner, self.id, epoch, seq, prev, self.run_seq, self.time, self.event_bytes)
+        return sealed(
+            self.event, self.durable, self.owner, self.id, epoch, seq, prev, self.run_seq, self.time, self.event_bytes
+        )
 
 
 @final
@@ -173,7 +177,9 @@ class Draft(Unplaced, frozen=True, kw_only=True, gc=False):
 
     def __post_init__(self) -> None:
         """Encode the event."""
-        force_setattr(self, "parts", halves(self.event, self.id, self.run_seq, self.time))
+        parts = halves(self.event, self.id, self.run_seq, self.time)
+        force_setattr(self, "parts", parts)
+        force_setattr(self, "durable", parts.durable)
 
     @override
     def at(self, epoch: str, seq: int, prev: str) -> Envelope:
@@ -328,7 +334,7 @@ class Stream:
         Raises:
             InvalidEventError: What ``at`` of the draft raises. The stream is unchanged.
         """
-        if not draft.event.durable:
+        if not draft.durable:
             return draft.at(self.epoch, self.seq, "")
         seq = self.seq + 1
         envelope = draft.at(self.epoch, seq, self.last_id)

@@ -124,11 +124,11 @@ class MemoryBackplane:
         before = stream.size
         envelope = stream.append(draft, now)
         if envelope.durable:
-            self._size += stream.size - before
+            size = self._size = self._size + stream.size - before
             if not before:
                 self._windows[identity.key] = stream  # one that holds something is there
             self._windows.move_to_end(identity.key)
-            if self._size > self._bytes or now >= self._look_due:
+            if size > self._bytes or now >= self._look_due:
                 self._forget_windows(now)
         for listener in topic.listeners:
             listener.arrived(envelope)

@@ -124,7 +124,7 @@ def format_unix(seconds: float, /) -> str:
 
 
 _ENDS: Final = tuple(f"{micros:03d}Z" for micros in range(1_000))
-_millisecond: tuple[int, str] = (-len(_ENDS), "")
+_millisecond: tuple[int, str] = (-1 << 62, "")
 """The last millisecond, in microseconds since 1970, and its text: most events share it with the one before."""
 
 

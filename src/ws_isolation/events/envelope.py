@@ -33,6 +33,7 @@ __all__ = (
     "format_unix",
     "halves",
     "seal",
+    "sealed",
     "too_large",
 )
 
@@ -127,7 +128,8 @@ def halves(event: Event, id: str, run_seq: int | None, time: str, /) -> Halves: 
     Raises:
         InvalidEventError: The event belongs to a run and names none, or its constructor did not make it.
     """
-    encoded, durable = _frame(event, id, 0, run_seq, time)
+    durable = event.durable
+    encoded = _frame(event, durable, id, 0, run_seq, time)
     text = encoded.decode("utf-8")
     place = _SEQ if durable else _AFTER_SEQ
     # Before it stand two constants and the id, in which each quotation mark is escaped: the first one it is.
@@ -135,11 +137,9 @@ def halves(event: Event, id: str, run_seq: int | None, time: str, /) -> Halves: 
     return Halves(text[:zero], text[zero + 1 :], len(encoded) - 1, durable)
 
 
-def _frame(event: Event, id: str, seq: int, run_seq: int | None, time: str) -> tuple[bytes, bool]:  # noqa: A002
-    """Return the encoded frame, and whether the event is durable."""
+def _frame(event: Event, durable: bool, id: str, seq: int, run_seq: int | None, time: str) -> bytes:  # noqa: A002, FBT001, PLR0917
     run_place = UNSET if run_seq is None else run_seq
     try:
-        durable = event.durable
         framing = FRAMES[type(event)]
         if durable:
             encoded = _encode(framing(event, WIRE_VERSION, id, seq, UNSET, run_place, time))
@@ -149,7 +149,7 @@ def _frame(event: Event, id: str, seq: int, run_seq: int | None, time: str) -> t
         raise _edited(event, error) from None
     if (event.run_id is UNSET or event.thread_id is UNSET) and event.scope == "run":
         raise InvalidEventError("$.run_id", "belongs to a run: send it inside manager.run()", event.type)
-    return encoded, durable
+    return encoded
 
 
 def too_large(event_type: str, size: int, event_bytes: int, /) -> InvalidEventError:
@@ -161,9 +161,10 @@ def too_large(event_type: str, size: int, event_bytes: int, /) -> InvalidEventEr
     return InvalidEventError("$", problem, event_type)
 
 
-def seal(  # noqa: PLR0917  # by place: once for each event
+def seal(
     event: Event,
     /,
+    *,
     owner: Identity,
     id: str,  # noqa: A002  # the member's name on the wire
     epoch: str,
@@ -191,7 +192,23 @@ def seal(  # noqa: PLR0917  # by place: once for each event
         InvalidEventError: The frame is too large, the event belongs to a run
             and names none, or its constructor did not make it.
     """
-    encoded, durable = _frame(event, id, seq, run_seq, time)
+    return sealed(event, event.durable, owner, id, epoch, seq, prev, run_seq, time, event_bytes)
+
+
+def sealed(  # noqa: PLR0917  # by place: once for each event
+    event: Event,
+    durable: bool,  # noqa: FBT001
+    owner: Identity,
+    id: str,  # noqa: A002  # as in seal()
+    epoch: str,
+    seq: int,
+    prev: str,
+    run_seq: int | None,
+    time: str,
+    event_bytes: int,
+) -> Envelope:
+    """Do the same as :func:`seal`, for whoever has asked the event already whether it is durable."""
+    encoded = _frame(event, durable, id, seq, run_seq, time)
     size = len(encoded)
     if size > event_bytes:
         raise too_large(event.type, size, event_bytes)
