@@ -83,6 +83,7 @@ LAYERS: Final[tuple[tuple[str, ...], ...]] = (
         "places",
         "hooks",
         "stopping",
+        "order",
         "parts",
         "texts",
         "run",

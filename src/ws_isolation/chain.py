@@ -95,7 +95,11 @@ class Chain:
             if envelope.prev != self._last_id:
                 return Arrival.DIVERGENCE
             self._seq = seq
-            self._delivered(envelope.id)
+            if self._recent is None:
+                self._delivered(envelope.id)
+            else:  # the same, without a call for each event
+                self._recent.append(envelope.id)
+                self._last_id = envelope.id
             return NEXT
         known = (self._last_id,) if self._recent is None else self._recent
         return Arrival.DUPLICATE if envelope.id in known else Arrival.DIVERGENCE

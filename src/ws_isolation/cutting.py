@@ -45,7 +45,7 @@ def cut(text: str, limit: int, /, *, room: int = ROOM) -> tuple[str, bool]:
         room: Bytes of JSON, the quotes included.
     """
     # Six bytes of JSON is the most that one character takes.
-    if type(text) is not str or len(text) * 6 + 2 <= min(limit, room):
+    if type(text) is not str or (len(text) * 6 + 2 <= limit and len(text) * 6 + 2 <= room):
         return text, False
     head = text[: limit + 1]  # each character takes a byte at least: no more of 100 MB has to be looked at
     try:

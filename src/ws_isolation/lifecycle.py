@@ -11,7 +11,7 @@ The rules' ids (L01 …) are those of the event reference.
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable
 from typing import Final, NoReturn, TypeAlias, TypeVar, cast, final
 
@@ -44,6 +44,29 @@ _MOST_CLOSED_RUNS: Final = 1_024
 _MOST_CLOSED_IDS: Final = 4_096
 
 
+@final
+class _Done:
+    """The last ids that are done with: so many, and no older ones."""
+
+    __slots__ = ("_order", "ids")
+
+    def __init__(self) -> None:
+        self.ids: set[str] = set()
+        self._order: deque[str] | None = None
+        """None until there is one: an empty one would hold 600 bytes."""
+
+    def add(self, value: str, /) -> None:
+        """Remember one more; cheaper than an ordered dictionary, with each whole thought."""
+        ids, order = self.ids, self._order
+        if order is None:
+            order = self._order = deque()
+        if value not in ids:
+            ids.add(value)
+            order.append(value)
+            if len(ids) > _MOST_CLOSED_IDS:
+                ids.remove(order.popleft())
+
+
 @attrs.define
 class _Run:
     """What has to be remembered of an open run."""
@@ -54,8 +77,8 @@ class _Run:
     run_seq: int = 0
     open_tools: dict[str, tuple[str, str]] = attrs.field(factory=dict[str, "tuple[str, str]"])
     """Tool call id → (tool name, executor)."""
-    closed_tools: OrderedDict[str, None] = attrs.field(factory=OrderedDict[str, None])
-    done_texts: OrderedDict[str, None] = attrs.field(factory=OrderedDict[str, None])
+    closed_tools: _Done = attrs.field(factory=_Done)
+    done_texts: _Done = attrs.field(factory=_Done)
     children: set[str] = attrs.field(factory=set[str])
 
 
@@ -83,13 +106,19 @@ class Lifecycle:
         run = self._open.get(run_id)
         return () if run is None else tuple((call, name) for call, (name, _) in run.open_tools.items())
 
-    def check(self, event: Event, /) -> int | None:
+    def check(self, event: Event, durable: bool | None = None, /) -> int | None:  # noqa: FBT001  # as in apply()
         """
         Return the ``run_seq`` that *event* gets, None where it has none.
+
+        Args:
+            event: What is to be appended.
+            durable: What ``event.durable`` says, where the caller has asked already.
 
         Raises:
             LifecycleError: The event is not legal now. Nothing changed.
         """
+        if durable is None:
+            durable = event.durable
         run_id = event.run_id
         run = None if run_id is UNSET else self._open.get(run_id)
         if run is not None:
@@ -98,16 +127,16 @@ class Lifecycle:
             check = _CHECKS.get(type(event))
             if check is not None:
                 check(event, run)
-            return run.run_seq + 1 if event.durable else None
+            return run.run_seq + 1 if durable else None
         if run_id is UNSET:
             if event.scope == "run":
                 _fail("L01", f"{event.type} belongs to a run: send it through 'async with manager.run(...) as run'")
             return None
         self._check_new(event, run_id)
-        return 1 if event.durable else None
+        return 1 if durable else None
 
-    def apply(self, event: Event, /) -> None:
-        """Record that *event*, which ``check`` has accepted, was appended."""
+    def apply(self, event: Event, durable: bool | None = None, /) -> None:  # noqa: FBT001  # once for each event
+        """Record that *event*, which ``check`` has accepted, was appended; *durable* as there."""
         run_id = event.run_id
         if run_id is UNSET:
             return
@@ -115,7 +144,7 @@ class Lifecycle:
         if run is None and isinstance(event, AgentStarted):
             run = self._begin(event, run_id)
         if run is not None:
-            run.run_seq += event.durable
+            run.run_seq += event.durable if durable is None else durable
             record = _RECORDS.get(type(event))
             if record is not None:
                 record(event, run)
@@ -162,17 +191,13 @@ class Lifecycle:
             parent = self._open.get(run.parent_run_id)
             if parent is not None:
                 parent.children.discard(run_id)
-        _remember(self._closed, run_id, _MOST_CLOSED_RUNS)
+        self._closed[run_id] = None
+        if len(self._closed) > _MOST_CLOSED_RUNS:
+            self._closed.popitem(last=False)
 
 
 def _fail(rule: str, problem: str) -> NoReturn:
     raise LifecycleError(rule, problem)
-
-
-def _remember(ids: OrderedDict[str, None], value: str, most: int) -> None:
-    ids[value] = None
-    if len(ids) > most:
-        ids.popitem(last=False)
 
 
 def _refuse_thread(event: Event) -> NoReturn:
@@ -189,7 +214,7 @@ def _check_tool_begins(event: ToolExecuting, run: _Run) -> None:
     call = event.tool_call_id
     if call in run.open_tools:
         _fail("L09", f"tool call {shown(call)} is open already: give each call its own id")
-    if call in run.closed_tools:
+    if call in run.closed_tools.ids:
         _fail("L11", f"tool call id {shown(call)} was used before in this run: give each call its own id")
     if len(run.open_tools) >= MAX_OPEN_TOOLS:
         _fail("L25", f"{MAX_OPEN_TOOLS} tools of this run are open: complete some before calling more")
@@ -199,7 +224,7 @@ def _check_tool_ends(event: ToolCompleted, run: _Run) -> None:
     call = event.tool_call_id
     known = run.open_tools.get(call)
     if known is None:
-        if call in run.closed_tools:
+        if call in run.closed_tools.ids:
             _fail("L10", f"tool call {shown(call)} has completed already: a call completes once")
         _fail("L08", f"tool call {shown(call)} never began: send tool_executing first, or use run.tool()")
     elif known[0] != event.tool_name:
@@ -207,12 +232,12 @@ def _check_tool_ends(event: ToolCompleted, run: _Run) -> None:
 
 
 def _check_thought(event: AgentThinking, run: _Run) -> None:
-    if event.thought_id in run.done_texts:
+    if event.thought_id in run.done_texts.ids:
         _refuse_text(event.thought_id)
 
 
 def _check_message(event: AgentMessageDelta, run: _Run) -> None:
-    if event.message_id in run.done_texts:
+    if event.message_id in run.done_texts.ids:
         _refuse_text(event.message_id)
 
 
@@ -241,17 +266,17 @@ def _record_tool_begins(event: ToolExecuting, run: _Run) -> None:
 
 def _record_tool_ends(event: ToolCompleted, run: _Run) -> None:
     run.open_tools.pop(event.tool_call_id, None)
-    _remember(run.closed_tools, event.tool_call_id, _MOST_CLOSED_IDS)
+    run.closed_tools.add(event.tool_call_id)
 
 
 def _record_thought(event: AgentThinking, run: _Run) -> None:
     if event.mode == "summary" or event.done is not UNSET:
-        _remember(run.done_texts, event.thought_id, _MOST_CLOSED_IDS)
+        run.done_texts.add(event.thought_id)
 
 
 def _record_message(event: AgentMessageDelta, run: _Run) -> None:
     if event.done is not UNSET:
-        _remember(run.done_texts, event.message_id, _MOST_CLOSED_IDS)
+        run.done_texts.add(event.message_id)
 
 
 _Rule: TypeAlias = "Callable[[Event, _Run], None]"

@@ -139,6 +139,10 @@ class RunMixin:
 class ManagerHome(Protocol):
     """The factory, as its managers see it. Every call names an identity that the manager took from its context."""
 
+    def publish_at_once(self, identity: Identity, event: Event, /) -> Delivery | None:
+        """Do the same as ``publish`` without waiting; None, and nothing is done, where the engine has to be awaited."""
+        ...
+
     async def publish(self, identity: Identity, event: Event, /) -> Delivery:
         """Append the event to the identity's stream and offer it to its sessions."""
         ...
@@ -188,6 +192,23 @@ class StreamManager(RunMixin):
         """Same as ``IsolatedManager.send()``."""
         if self._sent % _TURN == _TURN - 1:
             await asyncio.sleep(0)
+        self._check(event)
+        delivery = await self._publisher.publish(self._identity, event)
+        self._sent += 1
+        return delivery
+
+    def _send_at_once(self, event: Event, /) -> Delivery | None:
+        """Do the same as ``send``; None, and nothing is done, where it would have to wait."""
+        if self._sent % _TURN == _TURN - 1:
+            return None
+        self._check(event)
+        delivery = self._publisher.publish_at_once(self._identity, event)
+        if delivery is not None:
+            self._sent += 1
+        return delivery
+
+    def _check(self, event: Event) -> None:
+        """Raise where *event* may not be sent now."""
         if type(event) not in _EVENT_TYPES:
             raise EventTypeError(type_name(type(event)))
         self._publisher.require_running("send()")
@@ -197,9 +218,6 @@ class StreamManager(RunMixin):
             raise ContextIntegrityError(caller)
         if context.expires_at is not None and context.is_expired(self._publisher.utc_now()) and not _closes(event):
             raise ContextExpiredError(context.request_id)
-        delivery = await self._publisher.publish(self._identity, event)
-        self._sent += 1
-        return delivery
 
     @override
     def run(
@@ -221,6 +239,7 @@ class StreamManager(RunMixin):
             agent_version=agent_version,
             causation_id=causation_id,
             watch=self,
+            at_once=self._send_at_once,
         )
 
     def stats(self) -> ManagerStats:

@@ -17,7 +17,7 @@ import asyncio
 import logging
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Literal, Protocol, TypeAlias, final
 
@@ -43,6 +43,7 @@ from .finishing import finish
 from .frozen import FrozenJson
 from .ids import new_uuid7
 from .oplog import report
+from .order import Order
 from .parts import Part, Tool
 from .stopping import CANCEL_PREFIX, Stopping
 from .texts import MessageText, Thought
@@ -56,6 +57,9 @@ if TYPE_CHECKING:
     from .observing import Outcome
 
 __all__ = ("CANCEL_PREFIX", "Run", "RunWatch", "Sender")
+
+SendAtOnce: TypeAlias = "Callable[[Event], Delivery | None]"
+"""Does the same as ``Sender.send`` without waiting; returns None, with nothing done, where it would have to."""
 
 _RunState: TypeAlias = Literal["new", "open", "ended"]
 _REASON: Final = re.compile(r"[a-z][a-z0-9_.]{0,63}")
@@ -105,6 +109,7 @@ class Run:
     """
 
     __slots__ = (
+        "_at_once",
         "_children",
         "_opening",
         "_order",
@@ -134,6 +139,7 @@ class Run:
         causation_id: str | UnsetType = UNSET,
         parent: Run | None = None,
         watch: RunWatch | None = None,
+        at_once: SendAtOnce | None = None,
     ) -> None:
         self.id: str = new_uuid7() if run_id is None else run_id
         thread_id = sender.context.thread_id if parent is None else parent.thread_id
@@ -141,6 +147,7 @@ class Run:
         self._sender = sender
         self._parent = parent
         self._watch = watch
+        self._at_once = at_once
         # Built now: a bad name fails in the line that gives it, before anything was sent.
         self._opening = AgentStarted(
             run_id=self.id,
@@ -152,7 +159,7 @@ class Run:
             model=model,
         )
         self._state: _RunState = "new"
-        self._order = asyncio.Lock()
+        self._order = Order()
         """Held while an event of the run is sent, and while everything is closed for its end."""
         self._stopping = Stopping()
         self._thought: AgentThinking | None = None
@@ -326,22 +333,31 @@ class Run:
             raise InvalidStateError(msg)
 
     async def _send(self, event: Event, call: str) -> Delivery:
-        order = self._order
-        # By hand: with each event, and half as long as "async with" takes.
-        await order.acquire()
-        try:
-            if self._state != "open":
-                self._require_open(call)
+        delivery = self._sent_at_once(event)
+        if delivery is not None:
+            return delivery
+        async with self._order:
+            self._require_open(call)
             return await self._send_now(event)
-        finally:
-            order.release()
+
+    def _sent_at_once(self, event: Event) -> Delivery | None:
+        """Send *event* where that waits for nothing; None, and nothing is done, where it is not its turn yet."""
+        if self._at_once is None or self._order.waiting or self._state != "open":
+            return None
+        delivery = self._at_once(event)
+        if type(event) is ToolCompleted and delivery is not None:
+            self._count(event)
+        return delivery
 
     async def _send_now(self, event: Event) -> Delivery:
         delivery = await self._sender.send(event)
         if isinstance(event, ToolCompleted):
-            self._tool_count += 1
-            self._tool_errors += event.status != "ok"
+            self._count(event)
         return delivery
+
+    def _count(self, event: ToolCompleted) -> None:
+        self._tool_count += 1
+        self._tool_errors += event.status != "ok"
 
     async def thinking(self, text: str, /, *, visibility: Literal["user", "debug"] = "user") -> Delivery:
         """
@@ -360,7 +376,7 @@ class Run:
             event = variant(self._thought, "thought_id", new_uuid7(), "text", short)
         else:
             event = self._whole_thought(short, UNSET if visibility == "user" else visibility, truncated=was_cut)
-        return await self._send(event, "thinking()")
+        return self._sent_at_once(event) or await self._send(event, "thinking()")
 
     def _whole_thought(
         self, text: str, visibility: Visibility | UnsetType = UNSET, *, truncated: bool = False
@@ -436,7 +452,15 @@ class Run:
     def child(self, agent_name: str, /, *, run_id: str | None = None, model: str | UnsetType = UNSET) -> Run:
         """Return a run within this one, for an agent that this one calls. Same as ``manager.run()`` otherwise."""
         self._require_open("child()")
-        return Run(self._sender, agent_name, run_id=run_id, model=model, parent=self, watch=self._watch)
+        return Run(
+            self._sender,
+            agent_name,
+            run_id=run_id,
+            model=model,
+            parent=self,
+            watch=self._watch,
+            at_once=self._at_once,
+        )
 
     async def complete(
         self,

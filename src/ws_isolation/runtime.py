@@ -14,7 +14,7 @@ import asyncio
 import logging
 import os
 from collections.abc import Callable, Coroutine, Iterable
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from datetime import UTC, datetime
 from random import uniform
 from typing import TYPE_CHECKING, Any, Final, TypeVar, final
@@ -45,13 +45,14 @@ from .places import Places
 from .run import CANCEL_PREFIX
 from .session import Session
 from .spreading import closing_delays
-from .stream import Cursor, Draft, Gap, Resumed, answer
+from .stream import Cursor, Draft, Gap, Resumed, Unplaced, answer
 from .streams import LiveStream, Streams
 
 if TYPE_CHECKING:
     from .backplanes.base import Backplane
     from .entrance import Entrance
     from .events import Event
+    from .events.envelope import Envelope
     from .hooks import Guard
     from .observing import Observer, Outcome, SpanName
     from .run import Run
@@ -106,6 +107,7 @@ class Runtime:
         "_clockwork",
         "_given",
         "_loop",
+        "_place",
         "_process",
         "_readings",
         "_stopped",
@@ -151,6 +153,8 @@ class Runtime:
             if given is None
             else given
         )
+        # Of exactly this class: another may do more in its publish().
+        self._place = self.backplane.place if type(self.backplane) is MemoryBackplane else None
         self._readings: set[asyncio.Task[None]] = set()
         self.sessions: dict[Session, float] = {}
         self.adopted: set[asyncio.Task[None]] = set()
@@ -367,39 +371,52 @@ class Runtime:
         """Return the time by the factory's clock, aware, in UTC."""
         return datetime.fromtimestamp(self.clock.unix(), UTC)
 
+    def publish_at_once(self, identity: Identity, event: Event, /) -> Delivery | None:
+        """Do the same as ``publish`` without waiting; None, and nothing is done, where the engine has to be awaited."""
+        place = self._place
+        if place is None:
+            return None
+        now = self.clock.monotonic()
+        live = self._live(identity, now)
+        # From here to the place it is one step: nothing else of the run can come between.
+        run_seq = live.lifecycle.check(event, durable := event.durable)
+        when = format_unix(self.clock.unix())
+        draft = Unplaced(event, identity, new_uuid7(), when, run_seq, self.settings.event_bytes, durable)
+        envelope = place(identity, draft)
+        live.lifecycle.apply(event, durable)
+        return self._published(live, envelope, now)
+
     async def publish(self, identity: Identity, event: Event, /) -> Delivery:
         """Append the event to the identity's stream and offer it to its sessions."""
+        delivery = self.publish_at_once(identity, event)
+        if delivery is not None:
+            return delivery
         now = self.clock.monotonic()
-        live = self.streams.open(identity, now)
-        # Before the append, which may refuse the event: a stream that is new then must not stay for good.
-        settings = self.settings
-        if now + settings.stream_seconds < live.due:
-            self._look_at(live, now + settings.stream_seconds)
-        # An engine that is waited for: nothing else of a run is checked until this has its place, or two ends would
-        # both be legal.
-        turn = None if self._given is None or event.run_id is UNSET else live.turn()
-        if turn is not None:
-            await turn.acquire()
-        try:
+        live = self._live(identity, now)
+        # Nothing else of a run is checked until this has its place, or two ends would both be legal.
+        async with nullcontext() if event.run_id is UNSET else live.turn():
             run_seq = live.lifecycle.check(event)
-            draft = Draft(
-                event=event,
-                owner=identity,
-                id=new_uuid7(),
-                time=format_unix(self.clock.unix()),
-                run_seq=run_seq,
-                event_bytes=settings.event_bytes,
-            )
+            when = format_unix(self.clock.unix())
+            draft = Draft(event, identity, new_uuid7(), when, run_seq, self.settings.event_bytes)
             envelope = await self.backplane.publish(identity, draft)
             live.lifecycle.apply(event)
-        finally:
-            if turn is not None:
-                turn.release()
+        return self._published(live, envelope, now)
+
+    def _live(self, identity: Identity, now: float) -> LiveStream:
+        """Return the identity's stream for an event that may yet be refused: one that is new must not stay for good."""
+        live = self.streams.open(identity, now)
+        until = now + self.settings.stream_seconds
+        if until < live.due:
+            self._look_at(live, until)
+        return live
+
+    def _published(self, live: LiveStream, envelope: Envelope, now: float) -> Delivery:
+        """Say what the event came to, now that it has its place."""
         live.touched = now
         if live.last is not envelope and envelope.durable and live.chain is not None:
             live.arrived(envelope)  # an engine that announces it later: then it is a repetition; a piece would be two
         if self.observer is not None:
-            self.observer.event_published(event.type, durable=event.durable)
+            self.observer.event_published(envelope.event.type, durable=envelope.durable)
         queued, refused = live.counts if live.last is envelope else (0, 0)
         return Delivery(envelope.id, envelope.seq, queued, refused)
 

@@ -20,10 +20,11 @@ from typing import Final, Literal, TypeAlias, final
 
 import msgspec
 from msgspec.structs import force_setattr
+from typing_extensions import override
 
 from .errors import SchemaViolationError
 from .events.declaration import Event
-from .events.envelope import EVENT_BYTES, Envelope, Halves, halves, too_large
+from .events.envelope import EVENT_BYTES, Envelope, Halves, halves, sealed, too_large
 from .keys import Identity
 
 __all__ = (
@@ -37,6 +38,7 @@ __all__ = (
     "Resumed",
     "Start",
     "Stream",
+    "Unplaced",
     "answer",
     "parse_start",
 )
@@ -117,8 +119,37 @@ class Gap(msgspec.Struct, frozen=True):
 _NOT_YET: Final = Halves("", "", 0, durable=False)
 
 
+class Unplaced(msgspec.Struct, frozen=True, gc=False):
+    """
+    An event with all but its place, for a stream in this process: encoded once its place is known.
+
+    The arguments are those of ``Draft``.
+    """
+
+    event: Event
+    owner: Identity
+    id: str
+    time: str
+    run_seq: int | None = None
+    event_bytes: int = EVENT_BYTES
+    durable: bool = True
+    """What the event itself says: asked once, for all who need it."""
+
+    def at(self, epoch: str, seq: int, prev: str) -> Envelope:
+        """
+        Return the envelope at this place.
+
+        Raises:
+            InvalidEventError: Too big, belongs to a run and names none, or not made by its constructor.
+        """
+        # By place: once for each event.
+        return sealed(
+            self.event, self.durable, self.owner, self.id, epoch, seq, prev, self.run_seq, self.time, self.event_bytes
+        )
+
+
 @final
-class Draft(msgspec.Struct, frozen=True, kw_only=True):
+class Draft(Unplaced, frozen=True, kw_only=True, gc=False):
     """
     An event that is ready to be given its place: encoded, but for the place.
 
@@ -142,19 +173,16 @@ class Draft(msgspec.Struct, frozen=True, kw_only=True):
         parts: The frame before and behind the place.
     """
 
-    event: Event
-    owner: Identity
-    id: str
-    time: str
-    run_seq: int | None = None
-    event_bytes: int = EVENT_BYTES
     parts: Halves = _NOT_YET
 
     def __post_init__(self) -> None:
         """Encode the event."""
-        force_setattr(self, "parts", halves(self.event, self.id, self.run_seq, self.time))
+        parts = halves(self.event, self.id, self.run_seq, self.time)
+        force_setattr(self, "parts", parts)
+        force_setattr(self, "durable", parts.durable)
 
-    def at(self, *, epoch: str, seq: int, prev: str) -> Envelope:
+    @override
+    def at(self, epoch: str, seq: int, prev: str) -> Envelope:
         """
         Return the envelope at this place.
 
@@ -292,7 +320,7 @@ class Stream:
         """When the last event in the window came; minus infinity where it is empty."""
         return self._times[-1] if self._times else float("-inf")
 
-    def append(self, draft: Draft, now: float = 0.0, /) -> Envelope:
+    def append(self, draft: Unplaced, now: float = 0.0, /) -> Envelope:
         """
         Give an event its place and return it as an envelope.
 
@@ -304,12 +332,13 @@ class Stream:
             now: Seconds, monotonic: from when its age counts.
 
         Raises:
-            InvalidEventError: Too big. The stream is unchanged.
+            InvalidEventError: What ``at`` of the draft raises. The stream is unchanged.
         """
-        if not draft.event.durable:
-            return draft.at(epoch=self.epoch, seq=self.seq, prev="")
-        envelope = draft.at(epoch=self.epoch, seq=self.seq + 1, prev=self.last_id)
-        self.seq += 1
+        if not draft.durable:
+            return draft.at(self.epoch, self.seq, "")
+        seq = self.seq + 1
+        envelope = draft.at(self.epoch, seq, self.last_id)
+        self.seq = seq
         self.last_id = envelope.id
         window, times = self._window, self._times
         if window is None or times is None:

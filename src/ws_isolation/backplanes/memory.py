@@ -23,7 +23,7 @@ from ..stream import Limits, Stream
 if TYPE_CHECKING:
     from ..events.envelope import Envelope
     from ..keys import Identity
-    from ..stream import Draft, Page, Start
+    from ..stream import Draft, Page, Start, Unplaced
     from .base import Lease, Listener
 
 __all__ = ("MemoryBackplane",)
@@ -114,16 +114,21 @@ class MemoryBackplane:
 
     async def publish(self, identity: Identity, draft: Draft, /) -> Envelope:
         """Do the same as ``Bus.publish()``."""
+        return self.place(identity, draft)
+
+    def place(self, identity: Identity, draft: Unplaced, /) -> Envelope:
+        """Do the same as ``Bus.publish()``, without being waited for."""
         now = self._monotonic()
         topic = self._touch(identity, now)
         stream = topic.stream
         before = stream.size
         envelope = stream.append(draft, now)
         if envelope.durable:
-            self._size += stream.size - before
-            self._windows[identity.key] = stream
+            size = self._size = self._size + stream.size - before
+            if not before:
+                self._windows[identity.key] = stream  # one that holds something is there
             self._windows.move_to_end(identity.key)
-            if self._size > self._bytes or now >= self._look_due:
+            if size > self._bytes or now >= self._look_due:
                 self._forget_windows(now)
         for listener in topic.listeners:
             listener.arrived(envelope)

@@ -33,6 +33,7 @@ __all__ = (
     "format_unix",
     "halves",
     "seal",
+    "sealed",
     "too_large",
 )
 
@@ -60,7 +61,7 @@ class Halves(Struct, frozen=True, gc=False):
 
 
 @final
-class Envelope(Struct, frozen=True, eq=False):
+class Envelope(Struct, frozen=True, eq=False, gc=False):
     """
     An event that has been given its place; made by :func:`seal`.
 
@@ -127,19 +128,28 @@ def halves(event: Event, id: str, run_seq: int | None, time: str, /) -> Halves: 
     Raises:
         InvalidEventError: The event belongs to a run and names none, or its constructor did not make it.
     """
+    durable = event.durable
+    encoded = _frame(event, durable, id, 0, run_seq, time)
+    text = encoded.decode("utf-8")
+    place = _SEQ if durable else _AFTER_SEQ
+    # Before it stand two constants and the id, in which each quotation mark is escaped: the first one it is.
+    zero = text.index(place, len(id)) + len(place) - 1
+    return Halves(text[:zero], text[zero + 1 :], len(encoded) - 1, durable)
+
+
+def _frame(event: Event, durable: bool, id: str, seq: int, run_seq: int | None, time: str) -> bytes:  # noqa: A002, FBT001, PLR0917
+    run_place = UNSET if run_seq is None else run_seq
     try:
-        durable = event.durable
-        seq, after_seq, place = (0, UNSET, _SEQ) if durable else (UNSET, 0, _AFTER_SEQ)
-        run_place = UNSET if run_seq is None else run_seq
-        encoded = _encode(FRAMES[type(event)](event, WIRE_VERSION, id, seq, after_seq, run_place, time))
-        text = encoded.decode("utf-8")
-        # Before it stand two constants and the id, in which each quotation mark is escaped: the first one it is.
-        zero = text.index(place, len(id)) + len(place) - 1
+        framing = FRAMES[type(event)]
+        if durable:
+            encoded = _encode(framing(event, WIRE_VERSION, id, seq, UNSET, run_place, time))
+        else:
+            encoded = _encode(framing(event, WIRE_VERSION, id, UNSET, seq, run_place, time))
     except Exception as error:  # noqa: BLE001  # as in encode_data()
         raise _edited(event, error) from None
     if (event.run_id is UNSET or event.thread_id is UNSET) and event.scope == "run":
         raise InvalidEventError("$.run_id", "belongs to a run: send it inside manager.run()", event.type)
-    return Halves(text[:zero], text[zero + 1 :], len(encoded) - 1, durable)
+    return encoded
 
 
 def too_large(event_type: str, size: int, event_bytes: int, /) -> InvalidEventError:
@@ -182,9 +192,24 @@ def seal(
         InvalidEventError: The frame is too large, the event belongs to a run
             and names none, or its constructor did not make it.
     """
-    parts = halves(event, id, run_seq, time)
-    size = parts.size + len(str(seq))
+    return sealed(event, event.durable, owner, id, epoch, seq, prev, run_seq, time, event_bytes)
+
+
+def sealed(  # noqa: PLR0917  # by place: once for each event
+    event: Event,
+    durable: bool,  # noqa: FBT001
+    owner: Identity,
+    id: str,  # noqa: A002  # as in seal()
+    epoch: str,
+    seq: int,
+    prev: str,
+    run_seq: int | None,
+    time: str,
+    event_bytes: int,
+) -> Envelope:
+    """Do the same as :func:`seal`, for whoever has asked the event already whether it is durable."""
+    encoded = _frame(event, durable, id, seq, run_seq, time)
+    size = len(encoded)
     if size > event_bytes:
         raise too_large(event.type, size, event_bytes)
-    text = f"{parts.head}{seq}{parts.tail}"
-    return Envelope(owner, event, id, epoch, seq, prev, parts.durable, run_seq, time, text, size)
+    return Envelope(owner, event, id, epoch, seq, prev, durable, run_seq, time, encoded.decode("utf-8"), size)
