@@ -27,8 +27,8 @@ export PIP_ROOT_USER_ACTION := ignore
 # Plain pip 23, which Python 3.11 brings, knows no dependency groups: --group came with 25.1.
 UPGRADE_PIP = -m pip install --quiet --upgrade "pip>=25.1"
 
-.PHONY: help demo test test-all lint typing docs scenarios bench bench-quick bench-import bench-stalled build clean \
-	test-browser test-downstream test-wheel test-wheel-one test-lowest test-no-extras chromium
+.PHONY: help demo test test-all lint typing docs scenarios bench bench-quick bench-record bench-import bench-stalled build clean \
+	test-browser test-downstream test-wheel test-wheel-one test-lowest test-no-extras test-cuts chromium
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | \
@@ -92,6 +92,9 @@ docs: .venv/.dev  ## the documentation, warnings are errors: docs/_build/html/in
 scenarios:  ## which of S01 to S65 have no test; fails if one that is due has none
 	$(PYTHON) -m tests.scenarios
 
+test-cuts: .venv/.dev  ## 10,000 random cuts of real connections: nothing may be lost or repeated (3 minutes)
+	$(BIN)/python -m tests.chaos.soak --cuts 10000
+
 # The peers live in an environment of their own: no other target needs them.
 $(WORK)/bench-env/.done: .venv/.pip pyproject.toml
 	$(BIN)/python -m venv --clear $(WORK)/bench-env
@@ -102,8 +105,11 @@ $(WORK)/bench-env/.done: .venv/.pip pyproject.toml
 bench: $(WORK)/bench-env/.done  ## what delivery costs beside the others, all of it (long): BENCH="--only W2"
 	$(WORK)/bench-env/bin/python -m bench --out $(WORK)/bench $(BENCH)
 
-bench-quick: $(WORK)/bench-env/.done  ## the same with fewer users and rounds, in a few minutes
+bench-quick: $(WORK)/bench-env/.done  ## those that the goals are about, in two to three minutes
 	$(WORK)/bench-env/bin/python -m bench --quick --out $(WORK)/bench-quick $(BENCH)
+
+bench-record: $(WORK)/bench-env/.done  ## put the last result of `make bench` into the docs: RESULT=.work/bench-quick
+	$(WORK)/bench-env/bin/python -m bench.record $(or $(RESULT),$(WORK)/bench)
 
 bench-import: .venv/.dev  ## what `import ws_isolation` costs beyond msgspec and attrs
 	$(BIN)/python bench/import_time.py

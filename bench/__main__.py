@@ -21,19 +21,20 @@ from typing import Any, Final, NamedTuple
 
 from . import across, runs
 from .engine import binary
-from .peers import ACROSS_BASE, BASE, PEERS, missing
-from .plot import Bar, bars
+from .goals import goals
+from .peers import PEERS, missing
+from .pictures import pictures
 from .server import pin, raise_descriptor_limit
-from .stats import ratios, summary
-from .table import column, report
+from .table import report
 
 _CELL_SECONDS: Final = 180.0
 _KINDS: Final = ("W1", "W2", "W3", "W4", "W5", "W6", "W7")
 
 
 class Plan(NamedTuple):
-    """How much is done: rounds, users, seconds."""
+    """How much is done: peers, rounds, users, seconds."""
 
+    peers: tuple[str, ...]
     rounds: int
     sizes: tuple[int, ...]
     seconds: float
@@ -48,8 +49,17 @@ class Plan(NamedTuple):
     resuming: int
 
 
-QUICK: Final = Plan(3, (1, 1_000), 0.4, (200,), 4_000, 100, 3.0, ("by_hand", "ws_isolation"), 1, 1, 4_000, 1_000)
-FULL: Final = Plan(5, (1, 1_000, 10_000), 1.0, (200, 2_000), 40_000, 2_000, 10.0, tuple(PEERS), 3, 5, 40_000, 10_000)
+_SOME: Final = (
+    *("floor", "by_hand", "by_hand_msgspec", "ws_isolation", "ws_isolation_frames", "ws_isolation_attach", "socketio"),
+    *("redis_by_hand", "ws_isolation_redis", "socketio_redis"),
+)
+"""Those that the goals are about, and the bounds below and above: what a few minutes are enough for."""
+_TWO: Final = ("by_hand", "ws_isolation")
+
+QUICK: Final = Plan(_SOME, 3, (1, 1_000), 0.4, (200,), 4_000, 100, 2.0, _TWO, 1, 1, 4_000, 500)
+FULL: Final = Plan(
+    tuple(PEERS), 5, (1, 1_000, 10_000), 1.0, (200, 2_000), 40_000, 2_000, 10.0, tuple(PEERS), 3, 5, 40_000, 10_000
+)
 
 
 def in_process(peer: str, plan: Plan) -> dict[str, float | None]:
@@ -138,6 +148,7 @@ def measure(measurements: list[Measurement], failed: dict[str, str]) -> dict[str
     found: dict[str, list[dict[str, Any]]] = {}
     for name, rounds, peers, work in measurements:
         found[name] = []
+        started = time.monotonic()
         for number in range(rounds):
             one: dict[str, Any] = {}
             for peer in peers:
@@ -148,6 +159,7 @@ def measure(measurements: list[Measurement], failed: dict[str, str]) -> dict[str
                     failed[f"{name}, round {number + 1}, {peer}"] = f"{type(error).__name__}: {error}"
                 print(f"{name} {number + 1}/{rounds} {peer}: {time.monotonic() - begun:.1f} s", file=sys.stderr)
             found[name].append(one)
+        print(f"{name}: {time.monotonic() - started:.0f} s", file=sys.stderr)
     return found
 
 
@@ -162,37 +174,21 @@ def _versions(peers: list[str]) -> dict[str, str]:
     return found
 
 
-def _plots(out: Path, rounds: dict[str, list[dict[str, Any]]]) -> None:
-    for name, of in rounds.items():
-        if not name.startswith(("W2-", "W6")):
-            continue
-        base = ACROSS_BASE if name == "W6" else BASE
-        items: list[Bar] = []
-        for peer, entry in PEERS.items():
-            values = ratios(column(of, "cpu_us"), peer, base)
-            if values:
-                ours = peer.startswith("ws_isolation")
-                items.append(Bar(entry.title.replace("`", "").replace("*", ""), summary(values), ours))
-        if items:
-            where = "CPU of both nodes" if name == "W6" else "Server CPU"
-            users = "" if name == "W6" else f", {name[3:]} users"
-            title = f"{where} per delivered event{users}, by hand = 1 (less is better)"
-            (out / f"{name.lower()}.svg").write_text(bars(title, items), "utf-8")
-
-
 def main() -> int:
     """Measure, write and print; return 1 if a run failed its checks."""
     parser = argparse.ArgumentParser(prog="python -m bench", description="Measure what delivery costs.")
     parser.add_argument("--quick", action="store_true", help="a few minutes, fewer users and rounds")
     parser.add_argument("--only", default=",".join(_KINDS), help=f"{','.join(_KINDS)} (W3 and W4 are one run)")
-    parser.add_argument("--peers", default=",".join(PEERS), help=", ".join(PEERS))
+    parser.add_argument("--peers", help=f"instead of the plan's: {', '.join(PEERS)}")
     parser.add_argument("--rounds", type=int, help="rounds of W1, W2 and W6")
     parser.add_argument("--out", type=Path, default=Path(".work/bench"), help="folder for JSON, Markdown and SVG")
     wanted = parser.parse_args()
-    only, asked = set(wanted.only.split(",")), wanted.peers.split(",")
+    plan = QUICK if wanted.quick else FULL
+    only, asked = set(wanted.only.split(",")), wanted.peers.split(",") if wanted.peers else plan.peers
     if unknown := [name for name in [*only, *asked] if name not in {*_KINDS, *PEERS}]:
         parser.error(f"unknown: {', '.join(unknown)}")
-    plan = QUICK if wanted.quick else FULL
+    if wanted.peers:
+        plan = plan._replace(stalled=tuple(asked))
     if wanted.rounds:
         plan = plan._replace(rounds=wanted.rounds, across_rounds=wanted.rounds)
     absent = {peer: packages for peer in asked if (packages := missing(peer))}
@@ -215,8 +211,9 @@ def main() -> int:
     wanted.out.mkdir(parents=True, exist_ok=True)
     (wanted.out / "result.json").write_text(json.dumps(result, indent=1) + "\n", "utf-8")
     (wanted.out / "table.md").write_text(report(result), "utf-8")
-    _plots(wanted.out, result["rounds"])
-    print(report(result))
+    for name, picture in pictures(result["rounds"]).items():
+        (wanted.out / name).write_text(picture, "utf-8")
+    print(report(result), goals(result), sep="\n")
     return int(bool(failed))
 
 

@@ -121,12 +121,24 @@ def idle(peer: str, sessions: int, *, token: bool) -> Numbers:
             spent = after["user"] + after["system"] - before["user"] - before["system"]
             _emit(server, load, "burst", users=50 + sessions, events=50 + sessions, seconds=0.0)
             check(load, server.ask("usage")["counts"])
-            return {
+            found = {
                 "handshake_us": spent / sessions * 1e6,
                 "idle_bytes": (settled["rss"] - before["rss"]) / sessions,
             }
+            if PEERS[peer].keeps:
+                found["absent_bytes"] = _absent(server, 50 + sessions, max(sessions, 1_000))
+            return found
         finally:
             load.close()
+
+
+def _absent(server: MeasuredServer, first: int, users: int) -> float:
+    """Return resident bytes per user who has no session and was sent one event: the stream, and the run."""
+    server.ask("collect")
+    before = server.ask("usage")
+    server.ask("absent", first=first, users=users)
+    server.ask("collect")
+    return float(server.ask("usage")["rss"] - before["rss"]) / users
 
 
 def stalled(peer: str, users: int, *, rate: float, seconds: float, stall: bool) -> Numbers:

@@ -87,6 +87,11 @@ class Emitter:
             passes += 1
             await asyncio.sleep(0)
 
+    async def absent(self, first: int, users: int) -> None:
+        """Emit one event to each of *users* users who have no session."""
+        for number in range(first, first + users):
+            await self.emit(user_name(number), TEXT_BYTES)
+
     async def crowd(self, users: int, each: int) -> None:
         """Emit *each* events to every user; some users at a time, each of them one event after the other."""
         names = [user_name(number) for number in range(users)]
@@ -132,6 +137,8 @@ async def obey(peer: Peer, control: int) -> None:
                 await emitter.burst(**asked)
             case "crowd":
                 await emitter.crowd(**asked)
+            case "absent":
+                await emitter.absent(**asked)
             case "paced":
                 try:
                     async with asyncio.timeout(asked["seconds"] + 1):

@@ -70,12 +70,28 @@ def report(result: Mapping[str, Any], /) -> str:
     return "\n".join(parts)
 
 
+def _sizes(rounds: Rounds) -> list[str]:
+    return list(dict.fromkeys(size for one in rounds for figures in one.values() for size in figures))
+
+
+def added_by_users(rounds: Rounds, peer: str, /) -> list[float]:
+    """Return, of each round of W1, how many microseconds an emit costs more with the most users than with one."""
+    sizes = _sizes(rounds)
+    return [
+        last - first
+        for one in rounds
+        if peer in one
+        and (last := one[peer].get(sizes[-1])) is not None
+        and (first := one[peer].get(sizes[0])) is not None
+    ]
+
+
 def _peers(rounds: Rounds) -> list[str]:
     return [peer for peer in PEERS if any(peer in one for one in rounds)]
 
 
 def _w1(rounds: Rounds) -> str:
-    sizes = list(dict.fromkeys(size for one in rounds for figures in one.values() for size in figures))
+    sizes = _sizes(rounds)
     headers = [
         "peer",
         *(f"{int(size):,} {'user' if size == '1' else 'users'}" for size in sizes),
@@ -84,13 +100,7 @@ def _w1(rounds: Rounds) -> str:
     ]
     rows: list[list[str]] = []
     for peer in _peers(rounds):
-        added = [
-            last - first
-            for one in rounds
-            if peer in one
-            and (last := one[peer].get(sizes[-1])) is not None
-            and (first := one[peer].get(sizes[0])) is not None
-        ]
+        added = added_by_users(rounds, peer)
         shown = _shown(summary(added), 1) if added else "-"
         rows.append(
             [PEERS[peer].title, *(cell(rounds, peer, s) for s in sizes), ratio_cell(rounds, peer, sizes[0]), shown]
@@ -115,11 +125,20 @@ def _w2(rounds: Rounds) -> str:
 
 
 def _w3(rounds: Rounds) -> str:
-    headers = ["peer", "KiB per idle session", "handshake CPU µs", "ratio", "with an HS256 token", "ratio"]
+    headers = [
+        "peer",
+        "KiB per idle session",
+        "KiB per user who is away",
+        "handshake CPU µs",
+        "ratio",
+        "with an HS256 token",
+        "ratio",
+    ]
     rows = [
         [
             PEERS[peer].title,
             cell(rounds, peer, "idle_bytes", 1 / 1024),
+            cell(rounds, peer, "absent_bytes", 1 / 1024),
             cell(rounds, peer, "handshake_us", 1.0, 0),
             ratio_cell(rounds, peer, "handshake_us"),
             cell(rounds, peer, "token_us", 1.0, 0),

@@ -30,7 +30,7 @@ class Entry(NamedTuple):
     at all, ``sockets`` that it has a server, ``lifespan``
     that it must be started first.
     ``engine`` says that it needs one, and is measured across two nodes only, ``resumes``
-    that a client which comes back gets what it missed.
+    that a client which comes back gets what it missed, ``keeps`` that it keeps events of users who are not there.
     ``hello`` is what a client says first, ``path`` where it connects.
     """
 
@@ -44,6 +44,7 @@ class Entry(NamedTuple):
     hello: str = ""
     engine: bool = False
     resumes: bool = False
+    keeps: bool = False
 
 
 def _on_redis(title: str, needs: tuple[str, ...], path: str = "/ws", hello: str = "") -> Entry:
@@ -55,7 +56,7 @@ PEERS: Final = {
     "floor": Entry("floor: frames written ahead, to the asyncio transport", (), app=False),
     "by_hand": Entry("by hand: FastAPI, `send_json`", ("fastapi", "uvicorn", "websockets")),
     "by_hand_msgspec": Entry("by hand with msgspec, `send_text`", ("fastapi", "uvicorn", "websockets", "msgspec")),
-    "ws_isolation": Entry("**ws_isolation**", ("attrs", "msgspec", "starlette", "uvicorn", "websockets")),
+    "ws_isolation": Entry("**ws_isolation**", ("attrs", "msgspec", "starlette", "uvicorn", "websockets"), keeps=True),
     "ws_isolation_frames": Entry(
         "**ws_isolation**, `UvicornFrames`",
         ("attrs", "msgspec", "starlette", "uvicorn", "websockets"),
