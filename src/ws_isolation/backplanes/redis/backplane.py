@@ -43,6 +43,9 @@ __all__ = ("RedisBackplane",)
 
 _ID_LENGTH: Final = 36
 _MOST_EPOCH: Final = 64
+_READ_BYTES: Final = 8_388_608
+"""Of histories that are on their way together: an engine cuts subscribers at 32 MiB, and those at 8 MiB for 60 s."""
+_MOST_READERS: Final = 64
 
 
 @final
@@ -95,6 +98,8 @@ class RedisBackplane(Records):
         self._publish = publish_script(bounds, self._say)
         self._read = read_script(bounds)
         self._topics = Topics()
+        self._readers = max(1, min(_MOST_READERS, _READ_BYTES // max(1, bounds.window_bytes)))
+        self._reading = asyncio.Semaphore(self._readers)
         self._link: Link | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._refused = 0
@@ -178,7 +183,17 @@ class RedisBackplane(Records):
             entries = (self._believed(identity, item) for item in items[3:])
             return Page(Cursor(where, seq, last), tuple(entry for entry in entries if isinstance(entry, Envelope)))
 
-        return await link.do(Ask("read()", lambda _again: words, page, link.due()))
+        due = link.due()
+        try:
+            async with asyncio.timeout_at(due):
+                await self._reading.acquire()
+        except TimeoutError:
+            call, state = "read()", "it was not asked"
+            raise EngineTimeoutError(call, state) from None
+        try:
+            return await link.do(Ask("read()", lambda _again: words, page, due))
+        finally:
+            self._reading.release()
 
     async def close(self) -> None:
         """Do the same as ``Closing.close()``: nothing while somebody listens."""
@@ -235,6 +250,7 @@ class RedisBackplane(Records):
             pulse = self._names.pulse(self._letters.node)
             if self._loop is not loop:
                 self._topics = Topics()
+                self._reading = asyncio.Semaphore(self._readers)
             self._loop = loop
             scripts = (self._publish, self._read, *SCRIPTS)
             self._link = Link(

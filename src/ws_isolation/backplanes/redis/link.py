@@ -38,6 +38,8 @@ _T = TypeVar("_T")
 _RESTORE: Final = 250
 """Identities whose history is read again in one step after a reconnect."""
 _RESTORE_SECONDS: Final = 0.01
+_STEADY_SECONDS: Final = 1.0
+"""A connection that lasts less counts as a failed attempt: an engine that lets in and throws out is not stormed."""
 _BEAT_SECONDS: Final = 5.0
 """Between two proofs that the node hears."""
 
@@ -234,8 +236,10 @@ class Link:
                 unfit = str(error) if isinstance(error, SettingsError) else ""
                 self._say_away(unfit or line.reason or type(error).__name__, error)
             else:
-                attempt = 0
+                since = self._loop.time()
                 await self._stay(line)
+                if self._loop.time() - since >= _STEADY_SECONDS:
+                    attempt = 0
                 self._say_away(line.reason or "the connection was lost", None)
             finally:
                 line.abort()
