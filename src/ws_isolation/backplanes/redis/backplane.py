@@ -236,9 +236,13 @@ class RedisBackplane(Records):
         try:
             return self._letters.hear(identity, letter if isinstance(letter, bytes) else b"")
         except RefusedError as error:
-            self._refused += 1
-            report(logging.ERROR, "security: refused what stood on the bus", problem=str(error), count=self._refused)
+            self._refuse(str(error))
             return None
+
+    @override
+    def _refuse(self, problem: str) -> None:
+        self._refused += 1
+        report(logging.ERROR, "security: refused what stood on the bus", problem=problem, count=self._refused)
 
     @override
     def _connected(self) -> Link:
