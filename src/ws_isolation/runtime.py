@@ -23,7 +23,7 @@ from msgspec import UNSET
 
 from . import closing
 from .access import Access
-from .backplanes.base import Closing, Lease, Presence, Revocation
+from .backplanes.base import Closing, Lease, Noting, Presence, Revocation
 from .backplanes.memory import MemoryBackplane
 from .chain import Chain
 from .clockwork import Clockwork
@@ -443,6 +443,9 @@ class Runtime:
             notes.append(f"{name} keeps no revocations: revoke() holds for this process; call it in each")
         if not isinstance(given, Presence):
             notes.append(f"{name} counts no sessions: sessions_per_identity and presence() hold for this process")
+        engine: object = given
+        if isinstance(engine, Noting):
+            notes += engine.notes()
         return tuple(notes)
 
     # What sessions ask for.

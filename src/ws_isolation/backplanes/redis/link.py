@@ -42,6 +42,8 @@ _STEADY_SECONDS: Final = 1.0
 """A connection that lasts less counts as a failed attempt: an engine that lets in and throws out is not stormed."""
 _BEAT_SECONDS: Final = 5.0
 """Between two proofs that the node hears."""
+_LOOK_BEATS: Final = 12
+"""Between two looks at what the engine is set to."""
 
 
 @final
@@ -68,6 +70,10 @@ class Owner(Protocol):
 
     def announced(self, channel: bytes, letter: bytes, /) -> None:
         """Take what was said on a channel."""
+        ...
+
+    def look(self) -> None:
+        """See whether the engine is still as it was; called when it is connected, and each minute."""
         ...
 
 
@@ -280,7 +286,15 @@ class Link:
         self._beats += 1
         beat = Beat(pack(("PUBLISH", self._pulse, str(self._beats))), self.due())
         line.ask(beat, beat.packed(), self._loop.time())
+        if self._beats % _LOOK_BEATS == 1:
+            self._owner.look()
         self.flush_soon()
+
+    def drop(self, reason: str, /) -> None:
+        """End the connection, for this reason; the next one is looked at before it is used."""
+        if self._line is not None:
+            self._line.reason = reason
+            self._line.abort()
 
     def _announced(self, push: list[object]) -> None:
         match push:
