@@ -7,7 +7,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable
-from typing import Any
+from typing import Any, Final
 
 import hiredis
 import pytest
@@ -23,6 +23,7 @@ from ws_isolation.backplanes.redis.names import Names
 from ws_isolation.ids import new_uuid7
 from ws_isolation.keys import Identity
 from ws_isolation.stream import Draft
+from ws_isolation.testing import make_context
 
 
 async def told(engine: Engine, *commands: tuple[Any, ...]) -> list[Any]:
@@ -282,6 +283,41 @@ async def test_cut_connections(engine: Engine, kill: bytes) -> None:
 
         assert list(range(30)) == client.values
         assert [] == client.gaps
+
+
+RIGHTS: Final = (
+    b"resetkeys resetchannels ~{ws.0.* &{ws.0.* -@all +hello +auth +client|setname +select +time +script|load +evalsha "
+    b"+publish +subscribe +unsubscribe +exists +get +set +del +expire +pexpire +pexpireat +pexpiretime "
+    b"+xadd +xrange +xrevrange +zadd +zrange +zrevrange +zscore +zrem +zremrangebyscore +zremrangebyrank "
+    b"+hget +hset +hdel +hgetall"
+)
+"""As the documentation has them."""
+
+
+@pytest.mark.requirement("WS-23")
+async def test_few_rights_are_enough(engine: Engine) -> None:
+    """
+    A user of the engine with no more rights than are needed can do everything, and is told what could not be checked.
+    """
+    assert engine.ask(b"ACL SETUSER app on >secret " + RIGHTS).startswith(b"+OK")
+    url = f"redis://app:secret@127.0.0.1:{engine.port}/0"
+    async with nodes(url) as (one, two):
+        client = await two.connect()
+        await one.send(1)
+        await until(lambda: client.values)
+        resumed = await one.connect("alice", "window")
+        await until(lambda: resumed.values)
+        await one.factory.presence(make_context())
+        await one.factory.revoke(Identity(None, "alice"))
+        await until(lambda: client.transport.closed)
+        assert await two.factory.lift(Identity(None, "alice"))
+        (note,) = two.plane.notes()
+        denied = engine.ask(b"ACL LOG").count(b"reason")
+
+        assert "noeviction" in note
+        assert 1 == two.plane.health().connections
+        assert b"config|get" in engine.ask(b"ACL LOG")
+        assert 1 == denied
 
 
 @pytest.mark.requirement("WS-28")

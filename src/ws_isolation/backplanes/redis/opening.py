@@ -67,6 +67,7 @@ async def opened(
 
     async def ask(*words: bytes | str) -> object:
         job = Ask(words[0] if isinstance(words[0], str) else "", lambda _again: words, _anything, now() + _WAIT_SECONDS)
+        job.optional = words[0] == "CONFIG"
         line.ask(job, job.packed(), now())
         either: set[asyncio.Future[object]] = {job.answer, cast("asyncio.Future[object]", line.over)}
         await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)

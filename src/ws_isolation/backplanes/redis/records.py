@@ -152,6 +152,7 @@ class Records(ABC):
         """Ask for something whose answer nobody awaits."""
         link = self._connected()
         job = Ask(call, lambda _again: command, read, link.due())
+        job.optional = command[0] == "CONFIG"
         job.answer.add_done_callback(_heeded)
         link.add(job)
 
