@@ -121,6 +121,7 @@ LAYERS: Final[tuple[tuple[str, ...], ...]] = (
                 "health",
                 "names",
                 "letters",
+                "agreement",
                 "scripts",
                 "pending",
                 "topics",

@@ -79,9 +79,8 @@ async def test_message_carries_the_reason() -> None:
 
 
 async def test_nobody_inside() -> None:
-    """Before the block is entered, after it was left, and once its task is done, stopping does nothing."""
+    """After the block was left, and once its task is done, stopping does nothing."""
     block = Block()
-    block.stopping.stop("user")
     async with block:
         assert block.stopping.reason is None
     block.stopping.stop("user")
@@ -94,6 +93,19 @@ async def test_nobody_inside() -> None:
     abandoned.stopping.stop("user")
 
     assert abandoned.stopping.reason is None
+
+
+async def test_before_anybody_is_inside() -> None:
+    """Stopped while it is being entered, the block is left at its first await, and the code after it goes on."""
+    block, log = Block(), list[str]()
+    block.stopping.stop("revoked")
+    block.stopping.stop("user")
+    task = asyncio.create_task(_in(block, log))
+    await task
+
+    assert ["in", "after", "later"] == log
+    assert "revoked" == block.stopping.reason
+    assert 0 == task.cancelling()
 
 
 async def test_by_the_task_itself() -> None:

@@ -2,7 +2,8 @@
 Sending from a process that holds no sockets: an async worker, a consumer, a script.
 
 Rule: the same gate, the same managers and the same runs as in a factory, and
-nothing else. There is no way from here to a session, and nothing is subscribed.
+nothing else. There is no way from here to a session, and nothing is subscribed
+but what an open run needs to hear of a revocation.
 """
 
 from __future__ import annotations

@@ -22,7 +22,8 @@ class Report:
     Attributes:
         problems: What must be mended before users come; empty when all is well.
         version: The library's version.
-        notes: What holds for this process alone, because the backplane cannot do it for all; no problem by itself.
+        notes: What holds for this process alone, because the backplane cannot do it for all, and what the backplane
+            says ought to be mended; no problem by itself.
     """
 
     problems: tuple[str, ...]

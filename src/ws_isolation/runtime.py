@@ -23,7 +23,7 @@ from msgspec import UNSET
 
 from . import closing
 from .access import Access
-from .backplanes.base import Closing, Lease, Presence, Revocation
+from .backplanes.base import Closing, Lease, Noting, Presence, Revocation
 from .backplanes.memory import MemoryBackplane
 from .chain import Chain
 from .clockwork import Clockwork
@@ -422,7 +422,10 @@ class Runtime:
 
     def run_opened(self, identity: Identity, run: Run, /) -> None:
         """Note an open run of the identity, for a client's ``stop``."""
-        self.streams.open(identity, self.clock.monotonic()).runs[run.id] = run
+        live = self.streams.open(identity, self.clock.monotonic())
+        live.runs[run.id] = run
+        if self.access.is_shared and not live.sessions:
+            self._attend_soon(live)
 
     def run_ended(self, identity: Identity, run: Run, seconds: float, outcome: Outcome, /) -> None:
         """Forget a run of the identity: this very run, not another of the same id."""
@@ -431,6 +434,7 @@ class Runtime:
         live = self.streams.find(identity)
         if live is not None and live.runs.get(run.id) is run:
             del live.runs[run.id]
+            self._leave(live)
 
     def counts(self, identity: Identity, /) -> tuple[int, int]:
         """Return the identity's local sessions and open runs."""
@@ -456,6 +460,9 @@ class Runtime:
             notes.append(f"{name} keeps no revocations: revoke() holds for this process; call it in each")
         if not isinstance(given, Presence):
             notes.append(f"{name} counts no sessions: sessions_per_identity and presence() hold for this process")
+        engine: object = given
+        if isinstance(engine, Noting):
+            notes += engine.notes()
         return tuple(notes)
 
     # What sessions ask for.
@@ -494,6 +501,7 @@ class Runtime:
             await self.places.take(live.identity, session.connection_id, is_limited=False)
         async with live.joining:
             chain = live.chain or await self._follow(live)
+            live.attends = False
         if await self.access.bars(live.identity):
             session.close(closing.REVOKED)
         elif self.places is not None and not self.places.holds(session.connection_id):
@@ -525,6 +533,29 @@ class Runtime:
             live.reading = False
             self.backplane.release(live.identity, live)
             raise
+
+    def _attend_soon(self, live: LiveStream) -> None:
+        """See that this node hears of a revocation: a run of the identity is here, and no session that would."""
+        self._in_background(self._attend(live), "ws-run")
+        self._look_after(live)
+
+    async def _attend(self, live: LiveStream) -> None:
+        try:
+            async with live.joining:
+                if live.chain is None:
+                    await self._follow(live)
+                    live.attends = True
+        except Exception as error:  # noqa: BLE001  # an engine may raise anything; the next look asks again
+            report(logging.ERROR, "a run cannot hear of a revocation", error=error)
+        else:
+            await self._check(live)
+            self._leave(live)
+
+    def _leave(self, live: LiveStream) -> None:
+        """Listen no more where that was for runs alone, and none is left."""
+        if live.attends and live.is_idle:
+            self.backplane.release(live.identity, live)
+            live.leave()
 
     def add_session(self, live: LiveStream, session: Session, /) -> None:
         """Put a session on its identity's stream; what is published from now on is offered to it."""
@@ -620,8 +651,9 @@ class Runtime:
         if now < live.due:
             return  # an earlier look has been scheduled since, and has scheduled the next
         live.due = float("inf")
-        if live.sessions:
+        if live.sessions or live.runs:
             self._look_at_tip(live, now)
+        if live.sessions:
             return  # the end of the last session schedules the next look
         detached_until = live.detached_at + self.settings.detached_seconds
         if live.work and now >= detached_until:
@@ -639,9 +671,12 @@ class Runtime:
         """Ask the engine for more than was announced: the last message of all leaves no hole behind it."""
         if now >= live.tip_due:
             live.tip_due = self._next_tip()
-            live.read_again()
-            if self.access.is_shared:
-                self.check_soon(live)
+            if live.chain is None:
+                self._attend_soon(live)
+            else:
+                live.read_again()
+                if self.access.is_shared:
+                    self.check_soon(live)
         self._look_at(live, live.tip_due)
 
     def _next_tip(self) -> float:
@@ -665,7 +700,8 @@ class Runtime:
             live.reading = False
             report(logging.ERROR, "a history could not be read", error=error)
         else:
-            gap = live.caught_up(page, self.settings.replay_events)
+            # Where everybody has left meanwhile, it is nobody's history any more.
+            gap = live.caught_up(page, self.settings.replay_events) if live.chain is chain else None
             if gap is not None:
                 report(logging.WARNING, f"gap: {gap.reason}", count=len(live.sessions))
                 self._noted(gap, len(live.sessions))

@@ -86,6 +86,7 @@ class LiveStream:
         "_held",
         "_reader",
         "_turn",
+        "attends",
         "chain",
         "counts",
         "detached_at",
@@ -108,6 +109,8 @@ class LiveStream:
         self.identity: Identity = identity
         self.chain: Chain | None = None
         """Where its sessions have got to; None before the first one."""
+        self.attends: bool = False
+        """Whether this node listens for its runs alone."""
         self.lifecycle: Lifecycle = Lifecycle()
         self.sessions: tuple[Subscriber, ...] = ()
         self.runs: dict[str, OpenRun] = {}
@@ -192,6 +195,12 @@ class LiveStream:
         chain = self.chain = Chain(page.top)
         self._take_held(chain, page.top)
         return chain
+
+    def leave(self) -> None:
+        """Follow the stream no more: nobody is here."""
+        self.attends = self.reading = False
+        self.chain = None
+        self._held = []
 
     def caught_up(self, page: Page, replay: int, /) -> Gap | None:
         """

@@ -12,7 +12,10 @@ from typing import Any
 import attrs
 import hiredis
 
+from ws_isolation.backplanes.redis import record_scripts
+
 OK = b"+OK\r\n"
+AGREE = [b"EVALSHA", record_scripts.AGREE.sha.encode()]
 
 
 def bulk(text: str, /) -> bytes:
@@ -39,6 +42,8 @@ class Liar:
     answers: dict[str, bytes] = attrs.field(factory=dict[str, bytes])
     heard: list[list[bytes]] = attrs.field(factory=list[list[bytes]])
     port: int = 0
+    agreed: bytes = b"*0\r\n"
+    """What it answers to what a node says of its settings."""
     writers: list[asyncio.StreamWriter] = attrs.field(factory=list[asyncio.StreamWriter])
 
     async def stop(self, server: asyncio.Server) -> None:
@@ -61,6 +66,9 @@ class Liar:
             while data := await reader.read(65_536):
                 parser.feed(data)
                 while (command := parser.gets()) is not False:
+                    if command[:2] == AGREE:  # what nodes say of their settings is no subject of most tests
+                        writer.write(self.agreed)
+                        continue
                     self.heard.append(command)
                     writer.write(self.answer(command))
 

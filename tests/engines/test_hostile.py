@@ -7,7 +7,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable
-from typing import Any
+from typing import Any, Final
 
 import hiredis
 import pytest
@@ -23,6 +23,7 @@ from ws_isolation.backplanes.redis.names import Names
 from ws_isolation.ids import new_uuid7
 from ws_isolation.keys import Identity
 from ws_isolation.stream import Draft
+from ws_isolation.testing import make_context
 
 
 async def told(engine: Engine, *commands: tuple[Any, ...]) -> list[Any]:
@@ -121,6 +122,56 @@ async def test_forged_history(shared_engine: Engine) -> None:
 
         assert ["divergence"] == client.gaps
         assert [] == client.values
+
+
+@pytest.mark.requirement("WS-10", "WS-22")
+async def test_a_forged_record_lifts_nothing(shared_engine: Engine) -> None:
+    """
+    What somebody writes over or before a revocation shortens and lifts nothing, and is counted; deleting it lifts it.
+    """
+    user, other = (Identity(None, f"{name}-{new_uuid7()}") for name in ("alice", "bob"))
+    bar, others_bar = Names("ws", 0).bar(user), Names("ws", 0).bar(other)
+    async with nodes(shared_engine.url, 1) as (node,):
+        plane = node.plane
+        await told(shared_engine, ("SET", bar, "9999999999999", "PX", 60))
+        await plane.revoke(user, time.time() + 60)
+        await asyncio.sleep(0.1)
+        assert await plane.bars(user), "a record with a great number in it, and a short life, stood in the way"
+        await plane.revoke(user, None)
+        await plane.revoke(user, time.time() + 1)
+        await plane.revoke(other, None)
+        assert [-1] == await told(shared_engine, ("PTTL", bar))
+        assert await plane.bars(user)
+        assert 0 == plane.health().refused
+
+        others = (await told(shared_engine, ("GET", others_bar)))[0]
+        announced = Letters("node", (KEY,), 65_536).say(user, Signal("revoked"))
+        for count, forged in enumerate(("", "ever", "1", others, announced), 1):
+            await told(shared_engine, ("SET", bar, forged))
+            assert await plane.bars(user)
+            await until(lambda: plane.health().refused == count)  # noqa: B023  # at once
+        await told(shared_engine, ("DEL", bar))
+
+        assert not await plane.bars(user)
+
+
+@pytest.mark.requirement("WS-10", "WS-22")
+async def test_a_record_outlives_its_key(shared_engine: Engine) -> None:
+    """
+    A record that was signed with a key that is gone bars still, and is counted until it is written again.
+    """
+    user = Identity(None, f"alice-{new_uuid7()}")
+    async with nodes(shared_engine.url, 1) as (old,), nodes(shared_engine.url, 1, keys=(b"n" * 32, KEY)) as (both,):
+        await old.plane.revoke(user, None)
+        assert await both.plane.bars(user)
+        async with nodes(shared_engine.url, 1, keys=(b"n" * 32,)) as (new,):
+            assert await new.plane.bars(user)
+            await until(lambda: new.plane.health().refused == 1)
+            await both.plane.revoke(user, None)
+            assert await new.plane.bars(user)
+            assert not await new.plane.bars(Identity(None, "nobody"))
+
+            assert (1, 0) == (new.plane.health().refused, both.plane.health().refused)
 
 
 @pytest.mark.requirement("P3")
@@ -232,6 +283,41 @@ async def test_cut_connections(engine: Engine, kill: bytes) -> None:
 
         assert list(range(30)) == client.values
         assert [] == client.gaps
+
+
+RIGHTS: Final = (
+    b"resetkeys resetchannels ~{ws.0.* &{ws.0.* -@all +hello +auth +client|setname +select +time +script|load +evalsha "
+    b"+publish +subscribe +unsubscribe +exists +get +set +del +expire +pexpire +pexpireat +pexpiretime "
+    b"+xadd +xrange +xrevrange +zadd +zrange +zrevrange +zscore +zrem +zremrangebyscore +zremrangebyrank "
+    b"+hget +hset +hdel +hgetall"
+)
+"""As the documentation has them."""
+
+
+@pytest.mark.requirement("WS-23")
+async def test_few_rights_are_enough(engine: Engine) -> None:
+    """
+    A user of the engine with no more rights than are needed can do everything, and is told what could not be checked.
+    """
+    assert engine.ask(b"ACL SETUSER app on >secret " + RIGHTS).startswith(b"+OK")
+    url = f"redis://app:secret@127.0.0.1:{engine.port}/0"
+    async with nodes(url) as (one, two):
+        client = await two.connect()
+        await one.send(1)
+        await until(lambda: client.values)
+        resumed = await one.connect("alice", "window")
+        await until(lambda: resumed.values)
+        await one.factory.presence(make_context())
+        await one.factory.revoke(Identity(None, "alice"))
+        await until(lambda: client.transport.closed)
+        assert await two.factory.lift(Identity(None, "alice"))
+        (note,) = two.plane.notes()
+        denied = engine.ask(b"ACL LOG").count(b"reason")
+
+        assert "noeviction" in note
+        assert 1 == two.plane.health().connections
+        assert b"config|get" in engine.ask(b"ACL LOG")
+        assert 1 == denied
 
 
 @pytest.mark.requirement("WS-28")

@@ -128,6 +128,32 @@ async def test_revoked_on_all_nodes(shared_engine: Engine) -> None:
         assert not await one.factory.bars(Identity(None, user))
 
 
+@pytest.mark.requirement("WS-10", "I13")
+async def test_revoked_where_only_a_run_is(shared_engine: Engine) -> None:
+    """
+    Revoked on one node, the user's run on another, which has no session of the user, ends; nobody listens there then.
+    """
+    user = f"alice-{new_uuid7()}"
+    async with nodes(shared_engine.url) as (one, two):
+        client = await one.connect(user)
+        ended = asyncio.Event()
+
+        async def work() -> None:
+            async with two.manager(user).run("assistant"):
+                await asyncio.Event().wait()
+            ended.set()
+
+        task = asyncio.create_task(work())
+        await until(lambda: "agent_started" in client.transport.types() and len(two.plane._topics))
+        await one.factory.revoke(Identity(None, user))
+        await asyncio.wait_for(ended.wait(), 5)
+        await task
+        page = await one.plane.read(Identity(None, user), "window")
+
+        assert ["revoked"] == [e.event.reason for e in page.entries if isinstance(e.event, AgentCancelled)]
+        assert 0 == len(two.plane._topics)
+
+
 async def test_the_oldest_gives_way_on_another_node(shared_engine: Engine) -> None:
     """
     The limit holds for all nodes: with ``replace_oldest`` a new session ends the oldest one, wherever it is.

@@ -24,7 +24,7 @@ from ws_isolation.backplanes.redis import RedisBackplane, link
 from ws_isolation.backplanes.redis.line import Line
 from ws_isolation.ids import new_uuid7
 from ws_isolation.keys import Identity
-from ws_isolation.stream import Draft
+from ws_isolation.stream import Draft, Page
 
 ALICE: Final = Identity(None, "alice")
 
@@ -258,6 +258,53 @@ async def test_an_answer_that_is_too_big(monkeypatch: pytest.MonkeyPatch) -> Non
             await plane.bars(ALICE)
 
         assert plane.health().connections > 1
+
+
+@pytest.mark.parametrize(("steady", "attempts"), [(60.0, [0, 1, 2, 3]), (0.0, [0, 0, 0, 0])])
+async def test_an_engine_that_lets_in_and_throws_out(
+    steady: float, attempts: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    A connection that is lost at once counts as a failed attempt: the pauses grow. Were it none, they never would.
+    """
+    made: list[int] = []
+    monkeypatch.setattr(link, "_STEADY_SECONDS", steady)
+
+    def at_once(attempt: int, _fraction: float) -> float:
+        made.append(attempt)
+        return 0.0
+
+    monkeypatch.setattr(link, "delay", at_once)
+    async with liar(PUBLISH=b":1\r\n:1\r\n", EXISTS=b"") as engine, backplane(engine) as plane:
+        asking = asyncio.create_task(plane.bars(ALICE))
+        await until(lambda: len(made) >= 4)
+        asking.cancel()
+
+    assert attempts == made[:4]
+
+
+async def test_histories_that_are_read_together_are_bounded() -> None:
+    """
+    As many histories are on their way as an engine lets a subscriber wait for; the others wait here, and not for ever.
+    """
+    page = b"*3\r\n" + bulk("e") + bulk("1") + bulk("0" * 36)
+    async with liar(EVALSHA=b"", EXISTS=b":0\r\n") as engine, backplane(engine, answer_seconds=5.0) as plane:
+        await warm(plane, engine)
+        for said in (page * 8, b""):
+            engine.heard.clear()
+            reading = [asyncio.create_task(plane.read(ALICE, "window")) for _ in range(20)]
+            await until(lambda: len(engine.heard) >= 8)
+            await asyncio.sleep(0.05)  # the time in which one more would come
+            assert 8 == len(engine.heard)  # 8 MiB of windows of 1 MiB
+            engine.answers["EVALSHA"] = said and page
+            engine.say(said)
+            results = await asyncio.gather(*reading, return_exceptions=True)
+            if said:
+                assert [1] * 20 == [read.top.seq for read in results if isinstance(read, Page)]
+            engine.answers["EVALSHA"] = b""
+
+        assert [errors.EngineTimeoutError] * 20 == [type(error) for error in results]
+        assert any("was not asked" in str(error) for error in results)
 
 
 async def test_a_deaf_node_connects_again(monkeypatch: pytest.MonkeyPatch) -> None:

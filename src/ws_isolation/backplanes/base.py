@@ -1,8 +1,8 @@
 """
 What the engine behind the streams must be able to do: one protocol for each capability.
 
-``Bus`` and ``History`` are what a factory needs. ``Revocation``, ``Presence`` and
-``Closing`` are what an engine may have besides: the factory looks whether their methods are
+``Bus`` and ``History`` are what a factory needs. ``Revocation``, ``Presence``, ``Closing``
+and ``Noting`` are what an engine may have besides: the factory looks whether their methods are
 there. Without them revocations and limits hold for each process by itself, and
 ``ManagerFactory.self_check()`` says so.
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from ..events.envelope import Envelope
     from ..stream import Draft, Page, Start
 
-__all__ = ("Backplane", "Bus", "Closing", "History", "Lease", "Listener", "Presence", "Revocation")
+__all__ = ("Backplane", "Bus", "Closing", "History", "Lease", "Listener", "Noting", "Presence", "Revocation")
 
 
 class Listener(Protocol):
@@ -249,6 +249,19 @@ class Closing(Protocol):
 
         Does not raise and takes a second or two at most. Nothing while others
         listen; whatever is asked later begins anew.
+        """
+        ...
+
+
+@runtime_checkable
+class Noting(Protocol):
+    """An engine that knows what ought to be mended."""
+
+    def notes(self) -> tuple[str, ...]:
+        """
+        Return it in words, for ``self_check()``: without ids and secrets, and nothing where all is well.
+
+        Does not wait and does not raise.
         """
         ...
 

@@ -25,11 +25,14 @@ from ...oplog import report
 from ...settings import Settings
 from ...stream import Cursor, Page
 from .address import Address
+from .agreement import AGREE_SECONDS, differences, statement
 from .health import Health
 from .jobs import Ask, MalformedError
 from .letters import Letters, RefusedError, Signal
 from .link import Bounds, Link
 from .names import Names
+from .opening import POLICY, evicts
+from .record_scripts import AGREE
 from .records import SCRIPTS, Records
 from .scripts import publish_script, read_script
 from .topics import Topics
@@ -43,6 +46,9 @@ __all__ = ("RedisBackplane",)
 
 _ID_LENGTH: Final = 36
 _MOST_EPOCH: Final = 64
+_READ_BYTES: Final = 8_388_608
+"""Of histories that are on their way together: an engine cuts subscribers at 32 MiB, and those at 8 MiB for 60 s."""
+_MOST_READERS: Final = 64
 
 
 @final
@@ -95,6 +101,10 @@ class RedisBackplane(Records):
         self._publish = publish_script(bounds, self._say)
         self._read = read_script(bounds)
         self._topics = Topics()
+        self._readers = max(1, min(_MOST_READERS, _READ_BYTES // max(1, bounds.window_bytes)))
+        self._reading = asyncio.Semaphore(self._readers)
+        self._statement = statement(bounds)
+        self._differences: tuple[str, ...] = ()
         self._link: Link | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._refused = 0
@@ -178,7 +188,17 @@ class RedisBackplane(Records):
             entries = (self._believed(identity, item) for item in items[3:])
             return Page(Cursor(where, seq, last), tuple(entry for entry in entries if isinstance(entry, Envelope)))
 
-        return await link.do(Ask("read()", lambda _again: words, page, link.due()))
+        due = link.due()
+        try:
+            async with asyncio.timeout_at(due):
+                await self._reading.acquire()
+        except TimeoutError:
+            call, state = "read()", "it was not asked"
+            raise EngineTimeoutError(call, state) from None
+        try:
+            return await link.do(Ask("read()", lambda _again: words, page, due))
+        finally:
+            self._reading.release()
 
     async def close(self) -> None:
         """Do the same as ``Closing.close()``: nothing while somebody listens."""
@@ -197,11 +217,33 @@ class RedisBackplane(Records):
             is_up=link.is_up,
             problem=link.problem,
             server="" if checked is None else checked.server,
-            notes=() if checked is None else checked.notes,
+            notes=self.notes(),
             waiting=link.waiting,
             connections=link.connections,
             refused=self._refused,
         )
+
+    def notes(self) -> tuple[str, ...]:
+        """Do the same as ``Noting.notes()``."""
+        checked = None if self._link is None else self._link.checked
+        return (*(() if checked is None else checked.notes), *self._differences)
+
+    def look(self) -> None:
+        """See whether the engine still keeps what it has, and whether all processes are set alike."""
+        said = self._letters.vouch(self._statement)
+        self._tell("look()", POLICY, self._look_at_policy)
+        self._tell("look()", ("EVALSHA", AGREE.sha, 1, self._names.agreement, said, AGREE_SECONDS * 1_000), self._agree)
+
+    def _look_at_policy(self, reply: object) -> None:
+        if self._link is not None and evicts(reply):
+            self._link.drop("EVICTS")  # whoever connects finds out, and says so
+
+    def _agree(self, reply: object) -> None:
+        others = [one for one in cast("list[object]", reply) if isinstance(one, bytes)] if type(reply) is list else []
+        found = differences(self._statement, others, self._letters)
+        if found != self._differences:
+            self._differences = found
+            report(logging.WARNING, "processes are not set alike", problem="; ".join(found) or "they are again")
 
     def announced(self, channel: bytes, letter: bytes, /) -> None:
         """Take what the engine announces."""
@@ -221,9 +263,13 @@ class RedisBackplane(Records):
         try:
             return self._letters.hear(identity, letter if isinstance(letter, bytes) else b"")
         except RefusedError as error:
-            self._refused += 1
-            report(logging.ERROR, "security: refused what stood on the bus", problem=str(error), count=self._refused)
+            self._refuse(str(error))
             return None
+
+    @override
+    def _refuse(self, problem: str) -> None:
+        self._refused += 1
+        report(logging.ERROR, "security: refused what stood on the bus", problem=problem, count=self._refused)
 
     @override
     def _connected(self) -> Link:
@@ -235,6 +281,7 @@ class RedisBackplane(Records):
             pulse = self._names.pulse(self._letters.node)
             if self._loop is not loop:
                 self._topics = Topics()
+                self._reading = asyncio.Semaphore(self._readers)
             self._loop = loop
             scripts = (self._publish, self._read, *SCRIPTS)
             self._link = Link(

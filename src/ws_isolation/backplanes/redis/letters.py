@@ -29,6 +29,7 @@ __all__ = ("Letters", "RefusedError", "Signal")
 
 _EVENT: Final = b"ws_isolation bus event v1"
 _SIGNAL: Final = b"ws_isolation bus signal v1"
+_SETTINGS: Final = b"ws_isolation bus settings v1\n"
 _UNSIGNED: Final = b"ws_isolation bus without a key"
 _BLOCK: Final = 64
 """Bytes of a block of SHA-256."""
@@ -45,7 +46,11 @@ class RefusedError(Exception):
 
 @final
 class Signal(msgspec.Struct, frozen=True):
-    """What is said of an identity beside its events: ``revoked``, or ``replaced`` with a connection id."""
+    """
+    What is said of an identity beside its events: ``revoked``, or ``replaced`` with a connection id.
+
+    The record of a revocation is one as well: ``barred``.
+    """
 
     kind: str
     connection_id: str = ""
@@ -178,6 +183,23 @@ class Letters:
         self._require_signed(said.m, _signed_signal(stream, signal))
         return signal
 
+    def vouch(self, text: bytes, /) -> bytes:
+        """Return *text*, which is about no identity, with its signature."""
+        return self._macs[0].of(_SETTINGS + text).encode() + b" " + text
+
+    def vouched(self, said: bytes, /) -> bytes:
+        """
+        Return the text that was signed by ``vouch()``.
+
+        Raises:
+            RefusedError: It is not to be believed.
+        """
+        if len(said) > _MOST_SIGNAL_BYTES:
+            raise RefusedError("too large")
+        signature, _, text = said.partition(b" ")
+        self._require_signed(signature.decode("ascii", "replace"), _SETTINGS + text)
+        return text
+
     def _require_signed(self, signature: str, signed: bytes) -> None:
         given = signature.encode()
         if not any(hmac.compare_digest(given, mac.of(signed).encode()) for mac in self._macs):
@@ -212,5 +234,5 @@ def _signed(stream: Identity, owner: Identity, head: bytes, tail: bytes) -> byte
 
 
 def _signed_signal(stream: Identity, signal: Signal) -> bytes:
-    # The key of an identity has 64 digits, and the kind is one of two words: no separator can be moved.
+    # The key of an identity has 64 digits, and the kind is one of three words: no separator can be moved.
     return b"\n".join((_SIGNAL, stream.key.encode(), signal.kind.encode(), signal.connection_id.encode()))

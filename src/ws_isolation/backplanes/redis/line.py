@@ -100,7 +100,7 @@ class Line(asyncio.Protocol):
                     return
                 if isinstance(reply, hiredis.PushNotification):
                     self._announced(cast("list[object]", reply))
-                elif isinstance(reply, hiredis.ReplyError) and str(reply).partition(" ")[0] in _ENDS:
+                elif isinstance(reply, hiredis.ReplyError) and self._is_the_end(reply):
                     self.reason = str(reply).partition(" ")[0]
                     self.abort()
                 elif self.waiting:
@@ -111,6 +111,10 @@ class Line(asyncio.Protocol):
         except Exception:
             self.abort()
             raise
+
+    def _is_the_end(self, error: hiredis.ReplyError) -> bool:
+        word = str(error).partition(" ")[0]
+        return word in _ENDS and not (word == "NOPERM" and self.waiting and self.waiting[0].optional)
 
     def ask(self, job: Job, packed: bytes, now: float, /) -> None:
         """Give *job* its place; *packed* is to be written right after."""

@@ -38,8 +38,12 @@ _T = TypeVar("_T")
 _RESTORE: Final = 250
 """Identities whose history is read again in one step after a reconnect."""
 _RESTORE_SECONDS: Final = 0.01
+_STEADY_SECONDS: Final = 1.0
+"""A connection that lasts less counts as a failed attempt: an engine that lets in and throws out is not stormed."""
 _BEAT_SECONDS: Final = 5.0
 """Between two proofs that the node hears."""
+_LOOK_BEATS: Final = 12
+"""Between two looks at what the engine is set to."""
 
 
 @final
@@ -66,6 +70,10 @@ class Owner(Protocol):
 
     def announced(self, channel: bytes, letter: bytes, /) -> None:
         """Take what was said on a channel."""
+        ...
+
+    def look(self) -> None:
+        """See whether the engine is still as it was; called when it is connected, and each minute."""
         ...
 
 
@@ -234,8 +242,10 @@ class Link:
                 unfit = str(error) if isinstance(error, SettingsError) else ""
                 self._say_away(unfit or line.reason or type(error).__name__, error)
             else:
-                attempt = 0
+                since = self._loop.time()
                 await self._stay(line)
+                if self._loop.time() - since >= _STEADY_SECONDS:
+                    attempt = 0
                 self._say_away(line.reason or "the connection was lost", None)
             finally:
                 line.abort()
@@ -276,7 +286,15 @@ class Link:
         self._beats += 1
         beat = Beat(pack(("PUBLISH", self._pulse, str(self._beats))), self.due())
         line.ask(beat, beat.packed(), self._loop.time())
+        if self._beats % _LOOK_BEATS == 1:
+            self._owner.look()
         self.flush_soon()
+
+    def drop(self, reason: str, /) -> None:
+        """End the connection, for this reason; the next one is looked at before it is used."""
+        if self._line is not None:
+            self._line.reason = reason
+            self._line.abort()
 
     def _announced(self, push: list[object]) -> None:
         match push:

@@ -64,6 +64,11 @@ class Names:
         """Return the names of its leases' ends, and of what is known of each."""
         return self._of(identity, "ends"), self._of(identity, "leases")
 
+    @property
+    def agreement(self) -> str:
+        """The name of what the processes say of their settings."""
+        return f"{self._start}agreement}}:settings"
+
     def pulse(self, node: str, /) -> str:
         """Return the channel on which a node hears itself."""
         return f"{self._start}pulse}}:{node}"

@@ -20,8 +20,9 @@ if TYPE_CHECKING:
     from .address import Address
     from .scripts import Script
 
-__all__ = ("Checked", "opened")
+__all__ = ("POLICY", "Checked", "evicts", "opened")
 
+POLICY: Final = ("CONFIG", "GET", "maxmemory-policy")
 _MIN_VERSION: Final = 7
 _MOST_SKEW_SECONDS: Final = 5.0
 _WAIT_SECONDS: Final = 60.0
@@ -66,6 +67,7 @@ async def opened(
 
     async def ask(*words: bytes | str) -> object:
         job = Ask(words[0] if isinstance(words[0], str) else "", lambda _again: words, _anything, now() + _WAIT_SECONDS)
+        job.optional = words[0] == "CONFIG"
         line.ask(job, job.packed(), now())
         either: set[asyncio.Future[object]] = {job.answer, cast("asyncio.Future[object]", line.over)}
         await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
@@ -112,14 +114,19 @@ def _server(hello: dict[bytes, object]) -> str:
     return f"{bounded(name, 20)} {bounded(version, 20)}"
 
 
+def evicts(reply: object, /) -> bool:
+    """Tell whether an engine that answers this to ``POLICY`` drops data to make room."""
+    policy = cast("dict[bytes, object]", reply).get(b"maxmemory-policy") if type(reply) is dict else None
+    return policy not in (b"noeviction", None)
+
+
 async def _policy(ask: _Asks) -> list[str]:
     """Refuse an engine that throws streams away when its memory is full."""
     try:
-        reply = await ask("CONFIG", "GET", "maxmemory-policy")
+        reply = await ask(*POLICY)
     except EngineUnavailableError:
         return ["the engine does not say its maxmemory-policy: see that it is noeviction"]
-    policy = cast("dict[bytes, object]", reply).get(b"maxmemory-policy") if type(reply) is dict else None
-    if policy not in (b"noeviction", None):
+    if evicts(reply):
         msg = "the engine's maxmemory-policy throws data away when memory is short: set it to noeviction"
         raise SettingsError(msg)
     return []

@@ -26,15 +26,17 @@ class Job(ABC):
         size: Bytes, about.
         sent_at: When it was sent on the present connection.
         again: Whether it may have been done already.
+        optional: Whether it may be denied: then that is its answer, and not the end of the connection.
     """
 
-    __slots__ = ("again", "due", "sent_at", "size")
+    __slots__ = ("again", "due", "optional", "sent_at", "size")
 
     def __init__(self, due: float, size: int) -> None:
         self.due: float = due
         self.size: int = size
         self.sent_at: float = 0.0
         self.again: bool = False
+        self.optional: bool = False
 
     @property
     @abstractmethod

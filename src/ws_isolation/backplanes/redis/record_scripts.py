@@ -12,17 +12,16 @@ from typing import Final
 
 from .scripts import Script
 
-__all__ = ("ENTER", "LEAVE", "PRESENT", "RENEW", "REVOKE")
+__all__ = ("AGREE", "ENTER", "LEAVE", "PRESENT", "RENEW", "REVOKE")
 
-# KEYS: record, channel. ARGV: milliseconds since 1970 or 'ever', letter, command that announces.
+# KEYS: record, channel. ARGV: milliseconds since 1970 or 'ever', letter, command that announces, record.
+# How long a record holds is how long its key lives, whatever somebody wrote into it: of two the later end holds.
 REVOKE: Final = Script("""
-local had = redis.call('GET', KEYS[1])
-if had ~= 'ever' then
-  if ARGV[1] == 'ever' then
-    redis.call('SET', KEYS[1], 'ever')
-  elseif not had or tonumber(had) < tonumber(ARGV[1]) then
-    redis.call('SET', KEYS[1], ARGV[1], 'PXAT', ARGV[1])
-  end
+local ends = redis.call('PEXPIRETIME', KEYS[1])
+if ARGV[1] == 'ever' or ends == -1 then
+  redis.call('SET', KEYS[1], ARGV[4])
+else
+  redis.call('SET', KEYS[1], ARGV[4], 'PXAT', string.format('%.0f', math.max(ends, tonumber(ARGV[1]))))
 end
 redis.call(ARGV[3], KEYS[2], ARGV[2])
 return 1
@@ -119,5 +118,17 @@ for _, lease in ipairs(held) do
   all[#all + 1] = lease[4]
 end
 return all
+"""
+)
+
+# KEYS: what the processes say of their settings. ARGV: what this one says, milliseconds for which that holds.
+AGREE: Final = Script(
+    _NOW
+    + """
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now)
+redis.call('ZADD', KEYS[1], string.format('%.0f', now + tonumber(ARGV[2])), ARGV[1])
+redis.call('ZREMRANGEBYRANK', KEYS[1], 0, -17)
+redis.call('PEXPIRE', KEYS[1], ARGV[2])
+return redis.call('ZRANGE', KEYS[1], 0, -1)
 """
 )

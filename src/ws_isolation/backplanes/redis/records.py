@@ -3,7 +3,8 @@ Revocations and leases on the engine.
 
 Rule 1: what was not answered is not known: it raises, and nobody is let in.
 Rule 2: each step may be done twice. Rule 3: what is announced is a hint; the
-record says what holds.
+record says what holds. Rule 4: whatever stands where a record belongs bars; one
+that nobody signed who has a key is counted, so it can lift nothing.
 """
 
 from __future__ import annotations
@@ -11,12 +12,13 @@ from __future__ import annotations
 import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Final, TypeVar, cast
 
 from ..base import Lease
 from .jobs import Ask, MalformedError
-from .letters import Letters, Signal
-from .record_scripts import ENTER, LEAVE, PRESENT, RENEW, REVOKE
+from .letters import Letters, RefusedError, Signal
+from .record_scripts import AGREE, ENTER, LEAVE, PRESENT, RENEW, REVOKE
 
 if TYPE_CHECKING:
     from ...keys import Identity
@@ -27,11 +29,16 @@ if TYPE_CHECKING:
 
 __all__ = ("SCRIPTS", "Records")
 
-SCRIPTS: Final = (REVOKE, ENTER, RENEW, LEAVE, PRESENT)
+SCRIPTS: Final = (REVOKE, ENTER, RENEW, LEAVE, PRESENT, AGREE)
 _T = TypeVar("_T")
 
 _LAST_MS: Final = 2**53
 _REVOKED: Final = Signal("revoked")
+_BARRED: Final = Signal("barred")
+
+
+def _same(reply: object) -> object:
+    return reply
 
 
 class Records(ABC):
@@ -48,12 +55,17 @@ class Records(ABC):
     def _connected(self) -> Link:
         """Return the link of the running loop."""
 
+    @abstractmethod
+    def _refuse(self, problem: str) -> None:
+        """Count, and log, what is not to be believed."""
+
     async def revoke(self, identity: Identity, until: float | None, /) -> None:
         """Do the same as ``Revocation.revoke()``."""
         end = "ever" if until is None else str(max(1, min(_LAST_MS, int(until * 1_000))))
         letter = self._letters.say(identity, _REVOKED)
         keys = (self._names.bar(identity), self._names.stream(identity)[2])
-        await self._ask("revoke()", REVOKE, keys, (end, letter, self._say), _number)
+        words = (end, letter, self._say, self._letters.say(identity, _BARRED))
+        await self._ask("revoke()", REVOKE, keys, words, _number)
         self._signal(identity, _REVOKED)
 
     async def lift(self, identity: Identity, /) -> bool:
@@ -62,7 +74,19 @@ class Records(ABC):
 
     async def bars(self, identity: Identity, /) -> bool:
         """Do the same as ``Revocation.bars()``."""
-        return await self._count("bars()", "EXISTS", self._names.bar(identity)) > 0
+        barred = await self._count("bars()", "EXISTS", self._names.bar(identity)) > 0
+        if barred:
+            self._tell("bars()", ("GET", self._names.bar(identity)), partial(self._look_at, identity))
+        return barred
+
+    def _look_at(self, identity: Identity, record: object) -> None:
+        """See whether somebody wrote the record who has a key; it holds in any case."""
+        if isinstance(record, bytes):
+            try:
+                if self._letters.hear(identity, record) != _BARRED:
+                    self._refuse("no record of a revocation")
+            except RefusedError as error:
+                self._refuse(str(error))
 
     async def enter(
         self, lease: Lease, /, *, most: int | None, replace: bool, seconds: float
@@ -122,10 +146,13 @@ class Records(ABC):
         link = self._connected()
         return await link.do(Ask(call, lambda _again: command, _number, link.due()))
 
-    def _tell(self, call: str, command: tuple[bytes | str | int, ...]) -> None:
+    def _tell(
+        self, call: str, command: tuple[bytes | str | int, ...], read: Callable[[object], object] = _same
+    ) -> None:
         """Ask for something whose answer nobody awaits."""
         link = self._connected()
-        job = Ask(call, lambda _again: command, _same, link.due())
+        job = Ask(call, lambda _again: command, read, link.due())
+        job.optional = command[0] == "CONFIG"
         job.answer.add_done_callback(_heeded)
         link.add(job)
 
@@ -146,10 +173,6 @@ def _heeded(answer: asyncio.Future[object]) -> None:
 
 def _ms(seconds: float) -> int:
     return max(1, int(seconds * 1_000))
-
-
-def _same(reply: object) -> object:
-    return reply
 
 
 def _number(reply: object) -> int:
