@@ -18,10 +18,22 @@ from .errors import InvalidEventError
 from .events.conversion import converted
 from .frozen import FrozenJson, JsonTooLargeError, JsonValueError
 
-__all__ = ("JSON_BYTES", "PIECE_BYTES", "ROOM", "WHOLE_BYTES", "arguments_text", "cut", "encoded_size", "measured")
+__all__ = (
+    "JSON_BYTES",
+    "PIECE_BYTES",
+    "ROOM",
+    "SHORT",
+    "WHOLE_BYTES",
+    "arguments_text",
+    "cut",
+    "encoded_size",
+    "measured",
+)
 
 PIECE_BYTES: Final = 16_384
 """Bytes of UTF-8 of one piece of text: what the wire allows."""
+SHORT: Final = (PIECE_BYTES - 2) // 6
+"""Characters that always fit into a piece, whatever they are: as JSON, one takes six bytes at most, two are quotes."""
 WHOLE_BYTES: Final = 32_768
 """Bytes of UTF-8 of a whole text."""
 JSON_BYTES: Final = 32_768
@@ -45,7 +57,7 @@ def cut(text: str, limit: int, /, *, room: int = ROOM) -> tuple[str, bool]:
         room: Bytes of JSON, the quotes included.
     """
     # Six bytes of JSON is the most that one character takes.
-    if type(text) is not str or (len(text) * 6 + 2 <= limit and len(text) * 6 + 2 <= room):
+    if type(text) is not str or len(text) * 6 + 2 <= min(limit, room):
         return text, False
     head = text[: limit + 1]  # each character takes a byte at least: no more of 100 MB has to be looked at
     try:

@@ -14,6 +14,7 @@ import time
 from collections import deque
 from contextlib import suppress
 from datetime import UTC, datetime
+from functools import lru_cache
 
 __all__ = ("new_epoch", "new_fractions", "new_incident_id", "new_uuid7", "utc_now")
 
@@ -27,8 +28,6 @@ _VARIANTS = bytes.maketrans(b"0123456789abcdef", b"89ab" * 4)
 """The variant's two bits are 10, so its digit is 8, 9, a or b."""
 _tails: deque[str] = deque()
 """The random ends of ids to come. Its two ends are safe to use from several threads."""
-_stamp: tuple[int, str] = (0, "")
-"""The last millisecond, and the beginning of its ids."""
 
 with suppress(AttributeError):  # there is no fork on Windows
     os.register_at_fork(after_in_child=_tails.clear)
@@ -41,16 +40,17 @@ def new_uuid7() -> str:
     48 bits of Unix milliseconds, 74 random bits (RFC 9562 §5.7). It never says
     an order: ``seq`` does.
     """
-    global _stamp  # noqa: PLW0603  # a cache; two threads that write it write the same or the next
-    now = time.time_ns() // 1_000_000
-    milliseconds, start = _stamp
-    if now != milliseconds:
-        start = f"{now >> 16:08x}-{now & 0xFFFF:04x}-"
-        _stamp = (now, start)
+    start = _start(time.time_ns() // 1_000_000)
     try:
         return start + _tails.popleft()
     except IndexError:
         return start + _more_tails()
+
+
+@lru_cache(maxsize=2)
+def _start(now: int) -> str:
+    """Return the beginning of the ids of one millisecond."""
+    return f"{now >> 16:08x}-{now & 0xFFFF:04x}-"
 
 
 def _more_tails() -> str:

@@ -145,8 +145,7 @@ class Lifecycle:
             run = self._begin(event, run_id)
         if run is not None:
             run.run_seq += event.durable if durable is None else durable
-            record = _RECORDS.get(type(event))
-            if record is not None:
+            if (record := _RECORDS.get(type(event))) is not None:
                 record(event, run)
         if event.final:
             self._end(run_id, run)

@@ -144,7 +144,7 @@ class ManagerHome(Protocol):
         ...
 
     async def publish(self, identity: Identity, event: Event, /) -> Delivery:
-        """Append the event to the identity's stream and offer it to its sessions."""
+        """Append the event to the identity's stream, waiting for the engine, and offer it to its sessions."""
         ...
 
     def require_running(self, call: str, /) -> None:
@@ -192,23 +192,16 @@ class StreamManager(RunMixin):
         """Same as ``IsolatedManager.send()``."""
         if self._sent % _TURN == _TURN - 1:
             await asyncio.sleep(0)
-        self._check(event)
-        delivery = await self._publisher.publish(self._identity, event)
-        self._sent += 1
-        return delivery
-
-    def _send_at_once(self, event: Event, /) -> Delivery | None:
-        """Do the same as ``send``; None, and nothing is done, where it would have to wait."""
-        if self._sent % _TURN == _TURN - 1:
-            return None
-        self._check(event)
-        delivery = self._publisher.publish_at_once(self._identity, event)
-        if delivery is not None:
+        delivery = self._send_at_once(event, others_had_a_turn=True)
+        if delivery is None:
+            delivery = await self._publisher.publish(self._identity, event)
             self._sent += 1
         return delivery
 
-    def _check(self, event: Event) -> None:
-        """Raise where *event* may not be sent now."""
+    def _send_at_once(self, event: Event, /, *, others_had_a_turn: bool = False) -> Delivery | None:
+        """Do the same as ``send``; None, and nothing is done, where it would have to wait."""
+        if self._sent % _TURN == _TURN - 1 and not others_had_a_turn:
+            return None
         if type(event) not in _EVENT_TYPES:
             raise EventTypeError(type_name(type(event)))
         self._publisher.require_running("send()")
@@ -218,6 +211,10 @@ class StreamManager(RunMixin):
             raise ContextIntegrityError(caller)
         if context.expires_at is not None and context.is_expired(self._publisher.utc_now()) and not _closes(event):
             raise ContextExpiredError(context.request_id)
+        delivery = self._publisher.publish_at_once(self._identity, event)
+        if delivery is not None:
+            self._sent += 1
+        return delivery
 
     @override
     def run(

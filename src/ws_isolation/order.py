@@ -27,13 +27,10 @@ class Order:
 
     def __init__(self) -> None:
         self.waiting: int = 0
-        self._lock: asyncio.Lock | None = None
-        """None until it is needed."""
+        self._lock = asyncio.Lock()
 
     async def __aenter__(self) -> None:
         """Wait for the turn."""
-        if self._lock is None:
-            self._lock = asyncio.Lock()
         self.waiting += 1
         try:
             await self._lock.acquire()
@@ -44,5 +41,4 @@ class Order:
     async def __aexit__(self, *_error: object) -> None:
         """Give it to the next."""
         self.waiting -= 1
-        if self._lock is not None:
-            self._lock.release()
+        self._lock.release()

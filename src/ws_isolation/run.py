@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Final, Literal, Protocol, TypeAlias, final
 
 from msgspec import UNSET, UnsetType
 
-from .cutting import PIECE_BYTES, ROOM, WHOLE_BYTES, cut, encoded_size, measured
+from .cutting import PIECE_BYTES, ROOM, SHORT, WHOLE_BYTES, cut, encoded_size, measured
 from .errors import InvalidStateError, shown
 from .events import (
     AgentCancelled,
@@ -333,21 +333,15 @@ class Run:
             raise InvalidStateError(msg)
 
     async def _send(self, event: Event, call: str) -> Delivery:
-        delivery = self._sent_at_once(event)
-        if delivery is not None:
-            return delivery
+        if self._state == "open" and not self._order.waiting and self._at_once is not None:
+            delivery = self._at_once(event)
+            if delivery is not None:
+                if isinstance(event, ToolCompleted):
+                    self._count(event)
+                return delivery
         async with self._order:
             self._require_open(call)
             return await self._send_now(event)
-
-    def _sent_at_once(self, event: Event) -> Delivery | None:
-        """Send *event* where that waits for nothing; None, and nothing is done, where it is not its turn yet."""
-        if self._at_once is None or self._order.waiting or self._state != "open":
-            return None
-        delivery = self._at_once(event)
-        if type(event) is ToolCompleted and delivery is not None:
-            self._count(event)
-        return delivery
 
     async def _send_now(self, event: Event) -> Delivery:
         delivery = await self._sender.send(event)
@@ -369,14 +363,18 @@ class Run:
         """
         if self._state != "open":
             self._require_open("thinking()")
-        short, was_cut = cut(text, PIECE_BYTES)
+        is_short = type(text) is str and len(text) <= SHORT
+        short, was_cut = (text, False) if is_short else cut(text, PIECE_BYTES)
         if visibility == "user" and not was_cut:
             if self._thought is None:
                 self._thought = self._whole_thought("")
             event = variant(self._thought, "thought_id", new_uuid7(), "text", short)
         else:
             event = self._whole_thought(short, UNSET if visibility == "user" else visibility, truncated=was_cut)
-        return self._sent_at_once(event) or await self._send(event, "thinking()")
+        # As _send() begins, without a call for each thought.
+        at_once = None if self._order.waiting else self._at_once
+        delivery = None if at_once is None else at_once(event)
+        return await self._send(event, "thinking()") if delivery is None else delivery
 
     def _whole_thought(
         self, text: str, visibility: Visibility | UnsetType = UNSET, *, truncated: bool = False

@@ -35,7 +35,7 @@ from .errors import (
     InvalidStateError,
     type_name,
 )
-from .events.envelope import format_unix
+from .events.envelope import Unplaced, format_unix
 from .finishing import finish
 from .hooks import Span, guarded
 from .ids import new_fractions, new_incident_id, new_uuid7
@@ -45,7 +45,7 @@ from .places import Places
 from .run import CANCEL_PREFIX
 from .session import Session
 from .spreading import closing_delays
-from .stream import Cursor, Draft, Gap, Resumed, Unplaced, answer
+from .stream import Cursor, Draft, Gap, Resumed, answer
 from .streams import LiveStream, Streams
 
 if TYPE_CHECKING:
@@ -376,23 +376,24 @@ class Runtime:
         place = self._place
         if place is None:
             return None
-        now = self.clock.monotonic()
-        live = self._live(identity, now)
+        clock, settings = self.clock, self.settings
+        now = clock.monotonic()
+        live = self.streams.open(identity, now)
+        if now + settings.stream_seconds < live.due:
+            self._look_by(live, now)
         # From here to the place it is one step: nothing else of the run can come between.
         run_seq = live.lifecycle.check(event, durable := event.durable)
-        when = format_unix(self.clock.unix())
-        draft = Unplaced(event, identity, new_uuid7(), when, run_seq, self.settings.event_bytes, durable)
+        when = format_unix(clock.unix())
+        draft = Unplaced(event, identity, new_uuid7(), when, run_seq, settings.event_bytes, durable)
         envelope = place(identity, draft)
         live.lifecycle.apply(event, durable)
         return self._published(live, envelope, now)
 
     async def publish(self, identity: Identity, event: Event, /) -> Delivery:
-        """Append the event to the identity's stream and offer it to its sessions."""
-        delivery = self.publish_at_once(identity, event)
-        if delivery is not None:
-            return delivery
+        """Append the event to the identity's stream, waiting for the engine, and offer it to its sessions."""
         now = self.clock.monotonic()
-        live = self._live(identity, now)
+        live = self.streams.open(identity, now)
+        self._look_by(live, now)
         # Nothing else of a run is checked until this has its place, or two ends would both be legal.
         async with nullcontext() if event.run_id is UNSET else live.turn():
             run_seq = live.lifecycle.check(event)
@@ -402,13 +403,9 @@ class Runtime:
             live.lifecycle.apply(event)
         return self._published(live, envelope, now)
 
-    def _live(self, identity: Identity, now: float) -> LiveStream:
-        """Return the identity's stream for an event that may yet be refused: one that is new must not stay for good."""
-        live = self.streams.open(identity, now)
-        until = now + self.settings.stream_seconds
-        if until < live.due:
-            self._look_at(live, until)
-        return live
+    def _look_by(self, live: LiveStream, now: float) -> None:
+        """See that the stream ends. Before the append, which may refuse its event: a new one must not stay for good."""
+        self._look_at(live, now + self.settings.stream_seconds)
 
     def _published(self, live: LiveStream, envelope: Envelope, now: float) -> Delivery:
         """Say what the event came to, now that it has its place."""

@@ -23,8 +23,7 @@ from msgspec.structs import force_setattr
 from typing_extensions import override
 
 from .errors import SchemaViolationError
-from .events.declaration import Event
-from .events.envelope import EVENT_BYTES, Envelope, Halves, halves, sealed, too_large
+from .events.envelope import Envelope, Halves, Unplaced, halves, too_large
 from .keys import Identity
 
 __all__ = (
@@ -38,7 +37,6 @@ __all__ = (
     "Resumed",
     "Start",
     "Stream",
-    "Unplaced",
     "answer",
     "parse_start",
 )
@@ -117,35 +115,6 @@ class Gap(msgspec.Struct, frozen=True):
 
 
 _NOT_YET: Final = Halves("", "", 0, durable=False)
-
-
-class Unplaced(msgspec.Struct, frozen=True, gc=False):
-    """
-    An event with all but its place, for a stream in this process: encoded once its place is known.
-
-    The arguments are those of ``Draft``.
-    """
-
-    event: Event
-    owner: Identity
-    id: str
-    time: str
-    run_seq: int | None = None
-    event_bytes: int = EVENT_BYTES
-    durable: bool = True
-    """What the event itself says: asked once, for all who need it."""
-
-    def at(self, epoch: str, seq: int, prev: str) -> Envelope:
-        """
-        Return the envelope at this place.
-
-        Raises:
-            InvalidEventError: Too big, belongs to a run and names none, or not made by its constructor.
-        """
-        # By place: once for each event.
-        return sealed(
-            self.event, self.durable, self.owner, self.id, epoch, seq, prev, self.run_seq, self.time, self.event_bytes
-        )
 
 
 @final

@@ -280,9 +280,10 @@ class Streams:
 
     def open(self, identity: Identity, now: float, /) -> LiveStream:
         """Return the identity's stream, a new one where there is none."""
-        live = self._by_identity.get(identity.key)
+        key = identity.key
+        live = self._by_identity.get(key)
         if live is None:
-            live = self._by_identity[identity.key] = LiveStream(identity, now, self._reader)
+            live = self._by_identity[key] = LiveStream(identity, now, self._reader)
         return live
 
     def find(self, identity: Identity, /) -> LiveStream | None:

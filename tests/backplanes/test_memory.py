@@ -4,18 +4,21 @@ The engine in memory: one bound for all windows, streams that end, and listeners
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, cast
 
 import attrs
 import pytest
 
 from tests.shell import note
+from ws_isolation import ManagerFactory
+from ws_isolation.backplanes.base import Backplane
 from ws_isolation.backplanes.memory import MemoryBackplane
 from ws_isolation.events import Envelope
 from ws_isolation.ids import new_uuid7
 from ws_isolation.keys import Identity
 from ws_isolation.settings import Settings
 from ws_isolation.stream import Cursor, Draft
+from ws_isolation.testing import make_context
 
 ALICE: Final = Identity(None, "alice")
 BOB: Final = Identity(None, "bob")
@@ -88,6 +91,45 @@ async def test_one_bound_for_all_windows() -> None:
     page = await plane.read(ALICE, "window")
     assert (Cursor(old.epoch, 1, old.id), ()) == (page.top, page.entries)
     assert 2 == len((await plane.read(BOB, "window")).entries)
+
+
+@attrs.define
+class Counting:
+    """
+    Another engine around the one in memory: it has a say in each publish.
+    """
+
+    inner: MemoryBackplane = attrs.field(factory=MemoryBackplane)
+    published: int = 0
+
+    def __getattr__(self, name: str) -> object:
+        """
+        Return what the inner one has.
+        """
+        return getattr(self.inner, name)
+
+    async def publish(self, identity: Identity, draft: Draft, /) -> Envelope:
+        """
+        Count it.
+        """
+        self.published += 1
+        return await self.inner.publish(identity, draft)
+
+
+@pytest.mark.requirement("P3")
+async def test_another_engine_is_awaited() -> None:
+    """
+    The one in memory answers at once, alone or given; one around it is asked by its own publish for each event.
+    """
+    counting, places = Counting(), list[list[int]]()
+    for plane in (None, MemoryBackplane(), cast("Backplane", counting)):
+        async with ManagerFactory(backplane=plane) as factory:
+            manager = factory.create_manager(make_context("alice"))
+            async with manager.run("assistant") as run:
+                places.append([(await run.thinking("a thought")).seq for _ in range(20)])
+
+    assert [list(range(2, 22))] * 3 == places
+    assert 22 == counting.published
 
 
 @pytest.mark.requirement("P2")

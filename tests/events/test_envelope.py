@@ -268,6 +268,15 @@ def test_format_time(moment: datetime, text: str) -> None:
     assert text == format_unix(moment.timestamp())
 
 
+def test_times_close_together() -> None:
+    """
+    Whatever moment came before, each one's text is its own: within a millisecond, into the next, and the next second.
+    """
+    begin = datetime(2026, 11, 22, 21, 9, 58, 999_000, UTC)
+    moments = [begin + timedelta(microseconds=step) for step in (*range(0, 2_100, 7), 1_000, 0, 1_001_000, 999, 1)]
+    assert [format_time(moment) for moment in moments] == [format_unix(moment.timestamp()) for moment in moments]
+
+
 def test_naive_time() -> None:
     """
     A naive time is refused: it names no moment.

@@ -115,25 +115,18 @@ def format_time(moment: datetime, /) -> str:
 def format_unix(seconds: float, /) -> str:
     """Return Unix time as :func:`format_time` returns a moment, to the microsecond; for each event, so cheaply."""
     micros = round(seconds * 1_000_000)
-    begun, start = _millisecond
-    since = micros - begun
-    if 0 <= since < len(_ENDS):
-        return start + _ENDS[since]
-    second, fraction = divmod(micros, 1_000_000)
-    return _text_at(second, *divmod(fraction, 1_000)) if fraction else _whole_second(second) + "Z"
+    if not micros % 1_000_000:
+        return _whole_second(micros // 1_000_000) + "Z"
+    return _to_the_millisecond(micros // 1_000) + _ENDS[micros % 1_000]
 
 
 _ENDS: Final = tuple(f"{micros:03d}Z" for micros in range(1_000))
-_millisecond: tuple[int, str] = (-1 << 62, "")
-"""The last millisecond, in microseconds since 1970, and its text: most events share it with the one before."""
 
 
-def _text_at(second: int, millis: int, micros: int) -> str:
-    global _millisecond  # noqa: PLW0603  # a cache; two threads that write it write the same or the next
-    start = f"{_whole_second(second)}.{millis:03d}"
-    if millis:  # the first one's own first has a shorter text
-        _millisecond = (second * 1_000_000 + millis * 1_000, start)
-    return start + _ENDS[micros]
+@lru_cache(maxsize=2)
+def _to_the_millisecond(millis: int) -> str:
+    """Return the beginning of the texts of one millisecond: most events share it with the one before."""
+    return f"{_whole_second(millis // 1_000)}.{millis % 1_000:03d}"
 
 
 @lru_cache(maxsize=4)

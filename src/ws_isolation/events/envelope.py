@@ -28,12 +28,12 @@ __all__ = (
     "WIRE_VERSION",
     "Envelope",
     "Halves",
+    "Unplaced",
     "encode_data",
     "format_time",
     "format_unix",
     "halves",
     "seal",
-    "sealed",
     "too_large",
 )
 
@@ -137,7 +137,14 @@ def halves(event: Event, id: str, run_seq: int | None, time: str, /) -> Halves: 
     return Halves(text[:zero], text[zero + 1 :], len(encoded) - 1, durable)
 
 
-def _frame(event: Event, durable: bool, id: str, seq: int, run_seq: int | None, time: str) -> bytes:  # noqa: A002, FBT001, PLR0917
+def _frame(  # noqa: PLR0917  # by place: once for each event
+    event: Event,
+    durable: bool,  # noqa: FBT001
+    id: str,  # noqa: A002  # as on the wire
+    seq: int,
+    run_seq: int | None,
+    time: str,
+) -> bytes:
     run_place = UNSET if run_seq is None else run_seq
     try:
         framing = FRAMES[type(event)]
@@ -192,24 +199,37 @@ def seal(
         InvalidEventError: The frame is too large, the event belongs to a run
             and names none, or its constructor did not make it.
     """
-    return sealed(event, event.durable, owner, id, epoch, seq, prev, run_seq, time, event_bytes)
+    return Unplaced(event, owner, id, time, run_seq, event_bytes, event.durable).at(epoch, seq, prev)
 
 
-def sealed(  # noqa: PLR0917  # by place: once for each event
-    event: Event,
-    durable: bool,  # noqa: FBT001
-    owner: Identity,
-    id: str,  # noqa: A002  # as in seal()
-    epoch: str,
-    seq: int,
-    prev: str,
-    run_seq: int | None,
-    time: str,
-    event_bytes: int,
-) -> Envelope:
-    """Do the same as :func:`seal`, for whoever has asked the event already whether it is durable."""
-    encoded = _frame(event, durable, id, seq, run_seq, time)
-    size = len(encoded)
-    if size > event_bytes:
-        raise too_large(event.type, size, event_bytes)
-    return Envelope(owner, event, id, epoch, seq, prev, durable, run_seq, time, encoded.decode("utf-8"), size)
+class Unplaced(Struct, frozen=True, gc=False):
+    """
+    An event with all but its place, for a stream in this process: encoded once its place is known.
+
+    The arguments are those of :func:`seal`.
+    """
+
+    event: Event
+    owner: Identity
+    id: str
+    time: str
+    run_seq: int | None = None
+    event_bytes: int = EVENT_BYTES
+    durable: bool = True
+    """What the event says: asked once, for all who need it."""
+
+    def at(self, epoch: str, seq: int, prev: str) -> Envelope:
+        """
+        Return the envelope at this place.
+
+        Raises:
+            InvalidEventError: What :func:`seal` raises.
+        """
+        event, durable, id_, time = self.event, self.durable, self.id, self.time
+        run_seq = self.run_seq
+        encoded = _frame(event, durable, id_, seq, run_seq, time)
+        size = len(encoded)
+        if size > self.event_bytes:
+            raise too_large(event.type, size, self.event_bytes)
+        # By place: once for each event.
+        return Envelope(self.owner, event, id_, epoch, seq, prev, durable, run_seq, time, encoded.decode("utf-8"), size)
