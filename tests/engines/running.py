@@ -62,13 +62,14 @@ def free_port() -> int:
 @attrs.define
 class Engine:
     """
-    One server.
+    One server; with ``sentinel``, one that watches others.
     """
 
     folder: Path
     name: str = "redis"
     port: int = attrs.field(factory=free_port)
     options: tuple[str, ...] = ()
+    sentinel: bool = False
     process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -84,8 +85,14 @@ class Engine:
         """
         server = binary(self.name)
         assert server is not None, f"there is no {self.name}-server"
-        command = [server, "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.folder)]
-        command += ["--save", "", "--appendonly", "no", "--logfile", str(self.folder / "log"), *self.options]
+        command = [server]
+        if self.sentinel:
+            (self.folder / "sentinel.conf").touch()  # it keeps there what it learns
+            command += [str(self.folder / "sentinel.conf"), "--sentinel"]
+        else:
+            command += ["--save", "", "--appendonly", "no"]
+        command += ["--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.folder)]
+        command += ["--logfile", str(self.folder / "log"), *self.options]
         self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL)
         end = time.monotonic() + _SECONDS
         while True:

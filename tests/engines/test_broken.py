@@ -116,7 +116,7 @@ async def test_no_id_is_a_name_and_no_name_a_pattern(broken: str, monkeypatch: p
         monkeypatch.setattr(Names, "stream", joined)
     commands = Topics.commands
     if broken == "pattern":
-        monkeypatch.setattr(Topics, "commands", lambda topics: patterns(commands(topics)))
+        monkeypatch.setattr(Topics, "commands", lambda topics, *, sharded: patterns(commands(topics, sharded=sharded)))
     async with liar(EXISTS=b":0\r\n", DEL=b":0\r\n", PSUBSCRIBE=b"", PUNSUBSCRIBE=b"") as engine:
         async with backplane(engine) as plane:
             if broken == "script":  # as where a script is written for each user

@@ -169,19 +169,21 @@ async def test_subscribing_in_vain() -> None:
         channel = plane._names.stream(ALICE)[2].encode()
         await until(lambda: engine.heard.count([b"SUBSCRIBE", channel]) == 2)
         given_up.cancel()
-        topic = plane._topics.find(ALICE)
+        assert plane._link is not None
+        topics = plane._link.topics_of(channel.decode())
+        topic = topics.find(ALICE)
         assert topic is not None
         assert topic.joining
-        plane._topics.confirmed(channel)
-        plane._topics.confirmed(channel)
+        topics.confirmed(channel)
+        topics.confirmed(channel)
         assert not topic.joining
         await asyncio.gather(given_up, return_exceptions=True)
 
         assert given_up.cancelled()
-        assert 0 == len(plane._topics)
+        assert 0 == len(topics)
         del engine.answers["SUBSCRIBE"]
         await plane.subscribe(ALICE, ear)
-        plane.announced(b"nobody's", b"x")
+        plane.announced(topics, b"nobody's", b"x")
         assert 0 == plane.health().refused
         plane.release(ALICE, ear)
         await plane.close()

@@ -13,7 +13,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl as tls
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Final, cast, final
 
 from typing_extensions import override
@@ -24,8 +25,9 @@ from ...ids import new_epoch
 from ...oplog import report
 from ...settings import Settings
 from ...stream import Cursor, Page
-from .address import Address
 from .agreement import AGREE_SECONDS, differences, statement
+from .cluster import Cluster
+from .finding import Finder
 from .health import Health
 from .jobs import Ask, MalformedError
 from .letters import Letters, RefusedError, Signal
@@ -35,12 +37,14 @@ from .opening import POLICY, evicts
 from .record_scripts import AGREE
 from .records import SCRIPTS, Records
 from .scripts import publish_script, read_script
-from .topics import Topics
+from .where import Where
 
 if TYPE_CHECKING:
     from ...keys import Identity
     from ...stream import Draft, Start
     from ..base import Listener
+    from .address import Address
+    from .topics import Topics
 
 __all__ = ("RedisBackplane",)
 
@@ -60,7 +64,8 @@ class RedisBackplane(Records):
     It connects by its first use, in whatever event loop that is.
 
     Args:
-        url: ``redis://user:password@host:port/database``, ``rediss://`` (TLS) or ``unix:///path?db=0``.
+        url: ``redis://user:password@host:port/database``, ``rediss://`` (TLS) or ``unix:///path?db=0``;
+            ``redis+sentinel://host1:26379,host2:26379/master/database`` or ``redis+cluster://host1:6379,host2:6379``.
         settings: The bounds of streams; those of the factory.
         keys: Secrets of at least 32 bytes that every process has, the newest first.
         app: The application's name on the engine: 1 to 32 of ``a-z0-9_.-``.
@@ -89,28 +94,28 @@ class RedisBackplane(Records):
         allow_unsigned: bool = False,
     ) -> None:
         bounds = Settings() if settings is None else settings
-        self._address = address = Address.parse(url, ssl)
-        if not address.is_local:
-            _require_safe(address, is_signed=bool(keys), plain=allow_plain, unsigned=allow_unsigned)
+        self._where = where = Where.parse(url, ssl)
+        self._require_safe = partial(_require_safe, is_signed=bool(keys), plain=allow_plain, unsigned=allow_unsigned)
+        for address in where.seeds:
+            self._require_safe(address)
         self._bounds = Bounds(answer_seconds, send_seconds)
         self._keys = tuple(keys)
         self._event_bytes = bounds.event_bytes
         self._letters = Letters("", self._keys, bounds.event_bytes)
-        self._names = Names(app, address.database)
-        self._say = "PUBLISH"
+        self._names = Names(app, where.node.database)
+        self._say = "SPUBLISH" if where.kind == "cluster" else "PUBLISH"
         self._publish = publish_script(bounds, self._say)
         self._read = read_script(bounds)
-        self._topics = Topics()
         self._readers = max(1, min(_MOST_READERS, _READ_BYTES // max(1, bounds.window_bytes)))
         self._reading = asyncio.Semaphore(self._readers)
         self._statement = statement(bounds)
         self._differences: tuple[str, ...] = ()
-        self._link: Link | None = None
+        self._link: Link | Cluster | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._refused = 0
 
     def __repr__(self) -> str:
-        return f"<RedisBackplane at {self._address!r}>"
+        return f"<RedisBackplane at {self._where!r}>"
 
     async def publish(self, identity: Identity, draft: Draft, /) -> Envelope:
         """Do the same as ``Bus.publish()``."""
@@ -133,13 +138,13 @@ class RedisBackplane(Records):
                 raise too_large(draft.event.type, reply, draft.event_bytes)
             epoch, seq, prev = _place(reply)
             envelope = draft.at(epoch=epoch, seq=seq, prev=prev)
-            topic = self._topics.find(identity)
+            topic = link.topics_of(channel).find(identity)
             if topic is not None:
                 for listener in topic.listeners:
                     listener.arrived(envelope)
             return envelope
 
-        return await link.do(Ask("publish()", words, placed, link.due(), parts.size + len(seal)))
+        return await link.do(Ask("publish()", words, placed, link.due(), size=parts.size + len(seal), key=top))
 
     async def subscribe(self, identity: Identity, listener: Listener, /) -> None:
         """Do the same as ``Bus.subscribe()``."""
@@ -150,7 +155,8 @@ class RedisBackplane(Records):
             if not heard.done():
                 heard.set_result(None)
 
-        self._topics.join(identity, self._names.stream(identity)[2].encode(), listener, tell)
+        channel = self._names.stream(identity)[2]
+        link.topics_of(channel).join(identity, channel.encode(), listener, tell)
         link.flush_soon()
         try:
             async with asyncio.timeout_at(link.due()):
@@ -165,9 +171,11 @@ class RedisBackplane(Records):
 
     def release(self, identity: Identity, listener: Listener, /) -> None:
         """Do the same as ``Bus.release()``."""
-        self._topics.leave(identity, listener)
-        if self._link is not None and self._topics.has_commands:
-            self._link.flush_soon()
+        if self._link is not None:
+            topics = self._link.topics_of(self._names.stream(identity)[2])
+            topics.leave(identity, listener)
+            if topics.has_commands:
+                self._link.flush_soon()
 
     async def read(self, identity: Identity, start: Start, /) -> Page:
         """Do the same as ``History.read()``."""
@@ -196,14 +204,14 @@ class RedisBackplane(Records):
             call, state = "read()", "it was not asked"
             raise EngineTimeoutError(call, state) from None
         try:
-            return await link.do(Ask("read()", lambda _again: words, page, due))
+            return await link.do(Ask("read()", lambda _again: words, page, due, key=top))
         finally:
             self._reading.release()
 
     async def close(self) -> None:
         """Do the same as ``Closing.close()``: nothing while somebody listens."""
         link = self._link
-        if link is not None and not len(self._topics):
+        if link is not None and not link.listening:
             self._link = None
             await link.close()
 
@@ -218,6 +226,7 @@ class RedisBackplane(Records):
             problem=link.problem,
             server="" if checked is None else checked.server,
             notes=self.notes(),
+            listening=link.listening,
             waiting=link.waiting,
             connections=link.connections,
             refused=self._refused,
@@ -228,15 +237,11 @@ class RedisBackplane(Records):
         checked = None if self._link is None else self._link.checked
         return (*(() if checked is None else checked.notes), *self._differences)
 
-    def look(self) -> None:
+    def look(self, link: Link, /) -> None:
         """See whether the engine still keeps what it has, and whether all processes are set alike."""
-        said = self._letters.vouch(self._statement)
-        self._tell("look()", POLICY, self._look_at_policy)
-        self._tell("look()", ("EVALSHA", AGREE.sha, 1, self._names.agreement, said, AGREE_SECONDS * 1_000), self._agree)
-
-    def _look_at_policy(self, reply: object) -> None:
-        if self._link is not None and evicts(reply):
-            self._link.drop("EVICTS")  # whoever connects finds out, and says so
+        self._tell("look()", "", POLICY, partial(_look_at_policy, link), at=link)
+        said, key = self._letters.vouch(self._statement), self._names.agreement
+        self._tell("look()", key, ("EVALSHA", AGREE.sha, 1, key, said, AGREE_SECONDS * 1_000), self._agree)
 
     def _agree(self, reply: object) -> None:
         others = [one for one in cast("list[object]", reply) if isinstance(one, bytes)] if type(reply) is list else []
@@ -245,11 +250,11 @@ class RedisBackplane(Records):
             self._differences = found
             report(logging.WARNING, "processes are not set alike", problem="; ".join(found) or "they are again")
 
-    def announced(self, channel: bytes, letter: bytes, /) -> None:
+    def announced(self, topics: Topics, channel: bytes, letter: bytes, /) -> None:
         """Take what the engine announces."""
         if letter.startswith(self._letters.own):
             return  # its answer has said so
-        topic = self._topics.by_channel(channel)
+        topic = topics.by_channel(channel)
         if topic is None or not topic.is_heard:
             return
         said = self._believed(topic.identity, letter)
@@ -272,22 +277,39 @@ class RedisBackplane(Records):
         report(logging.ERROR, "security: refused what stood on the bus", problem=problem, count=self._refused)
 
     @override
-    def _connected(self) -> Link:
+    def _connected(self) -> Link | Cluster:
         loop = asyncio.get_running_loop()
         if self._link is None or self._loop is not loop:
             # A name for each link, not for each object: one that was made before a fork serves several processes, and
             # each passes over what it takes for its own.
             self._letters = Letters(new_epoch(), self._keys, self._event_bytes)
-            pulse = self._names.pulse(self._letters.node)
             if self._loop is not loop:
-                self._topics = Topics()
                 self._reading = asyncio.Semaphore(self._readers)
             self._loop = loop
-            scripts = (self._publish, self._read, *SCRIPTS)
-            self._link = Link(
-                self._address, self._bounds, scripts=scripts, topics=self._topics, pulse=pulse, owner=self
-            )
+            finder = Finder(self._where, self._require_safe, self._bounds.answer_seconds / 2)
+            if self._where.kind == "cluster":
+                self._link = Cluster(finder, self._bounds, self._link_to)
+            else:
+                self._link = self._made(finder.server, None)
         return self._link
+
+    def _link_to(self, address: Address, nodes: Cluster) -> Link:
+        """Return a link to one node of a Cluster."""
+
+        async def locate() -> Address:
+            return address
+
+        return self._made(locate, nodes)
+
+    def _made(self, locate: Callable[[], Awaitable[Address]], nodes: Cluster | None) -> Link:
+        pulse = self._names.pulse(self._letters.node)
+        scripts = (self._publish, self._read, *SCRIPTS)
+        return Link(locate, self._bounds, scripts=scripts, pulse=pulse, owner=self, nodes=nodes)
+
+
+def _look_at_policy(link: Link, reply: object) -> None:
+    if evicts(reply):
+        link.drop("EVICTS")  # whoever connects finds out, and says so
 
 
 def _place(reply: object) -> tuple[str, int, str]:
@@ -302,6 +324,8 @@ def _place(reply: object) -> tuple[str, int, str]:
 
 
 def _require_safe(address: Address, *, is_signed: bool, plain: bool, unsigned: bool) -> None:
+    if address.is_local:
+        return
     if address.tls is None and not plain:
         msg = "the engine is on another machine: use rediss://, or set allow_plain=True where the network is trusted"
         raise SettingsError(msg)

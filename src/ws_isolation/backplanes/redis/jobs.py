@@ -37,6 +37,7 @@ class Ask(Job, Generic[_T]):
         read: Makes the result of the answer. Raises what the caller is to get.
         due: Seconds, monotonic, until which somebody waits.
         size: Bytes, about.
+        key: A key or channel that it is about.
     """
 
     __slots__ = ("_call", "_read", "_words", "answer")
@@ -47,9 +48,11 @@ class Ask(Job, Generic[_T]):
         words: Callable[[bool], tuple[bytes | str | int, ...]],
         read: Callable[[object], _T],
         due: float,
+        *,
         size: int = 256,
+        key: str = "",
     ) -> None:
-        super().__init__(due, size)
+        super().__init__(due, size, key)
         self._call = call
         self._words = words
         self._read = read

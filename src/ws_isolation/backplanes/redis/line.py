@@ -31,6 +31,9 @@ _ENDS: Final = frozenset(
 )
 """Errors that are the connection's and not the command's: it was restarted, demoted, or never let in."""
 
+_ELSEWHERE: Final = frozenset(("MOVED", "ASK", "TRYAGAIN"))
+"""Errors of a Cluster whose slots move: another node serves it, or will soon."""
+
 pack: Final = cast(
     "Callable[[tuple[bytes | str | int, ...]], bytes]",
     hiredis.pack_command,  # pyright: ignore[reportUnknownMemberType]  # its stub says nothing of the result
@@ -46,6 +49,8 @@ class Line(asyncio.Protocol):
     Args:
         announced: Called with each announcement.
         writable: Called when more may be written.
+        redirected: Called with what a node of a Cluster did not do because another one serves it; with None where
+            it was a command without a place, which a mark follows. None: such an answer ends the connection.
 
     Attributes:
         waiting: What was sent and is not answered, in its order.
@@ -53,13 +58,19 @@ class Line(asyncio.Protocol):
         reason: The word of the error that ended it, where there was one.
     """
 
-    def __init__(self, announced: Callable[[list[object]], None], writable: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        announced: Callable[[list[object]], None],
+        writable: Callable[[], None],
+        redirected: Callable[[Job | None], None] | None = None,
+    ) -> None:
         self.waiting: deque[Job] = deque()
         self.over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.is_paused: bool = False
         self.reason: str = ""
         self._announced = announced
         self._writable = writable
+        self._redirected = redirected
         self._reader = hiredis.Reader(notEnoughData=_MISSING)
         self._transport: asyncio.Transport | None = None
 
@@ -100,6 +111,8 @@ class Line(asyncio.Protocol):
                     return
                 if isinstance(reply, hiredis.PushNotification):
                     self._announced(cast("list[object]", reply))
+                elif isinstance(reply, hiredis.ReplyError) and self._is_elsewhere(reply):
+                    pass
                 elif isinstance(reply, hiredis.ReplyError) and self._is_the_end(reply):
                     self.reason = str(reply).partition(" ")[0]
                     self.abort()
@@ -111,6 +124,13 @@ class Line(asyncio.Protocol):
         except Exception:
             self.abort()
             raise
+
+    def _is_elsewhere(self, error: hiredis.ReplyError) -> bool:
+        """Give back what another node serves; False where it is another error, or is not expected."""
+        if self._redirected is None or not self.waiting or str(error).partition(" ")[0] not in _ELSEWHERE:
+            return False
+        self._redirected(None if self.waiting[0].is_mark else self.waiting.popleft())
+        return True
 
     def _is_the_end(self, error: hiredis.ReplyError) -> bool:
         word = str(error).partition(" ")[0]

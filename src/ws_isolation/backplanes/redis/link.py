@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Final, Protocol, TypeVar, final
 
 import attrs
@@ -21,15 +22,17 @@ from ...errors import EngineTimeoutError, SettingsError
 from ...ids import new_fractions
 from ...oplog import report
 from .backoff import delay
+from .beats import Beat, Mark
+from .finding import NotFoundError
 from .line import Line, pack
 from .opening import Checked, opened
 from .pending import Job, Pending
+from .topics import Topics
 
 if TYPE_CHECKING:
     from .address import Address
     from .jobs import Ask
     from .scripts import Script
-    from .topics import Topics
 
 __all__ = ("Bounds", "Link", "Owner")
 
@@ -64,16 +67,33 @@ class Bounds:
     jobs: int = 10_000
     size: int = 33_554_432
 
+    @property
+    def tick_seconds(self) -> float:
+        """How often it is looked who waits too long."""
+        return min(self.answer_seconds, self.send_seconds) / 4
+
 
 class Owner(Protocol):
     """Who has a link."""
 
-    def announced(self, channel: bytes, letter: bytes, /) -> None:
-        """Take what was said on a channel."""
+    def announced(self, topics: Topics, channel: bytes, letter: bytes, /) -> None:
+        """Take what was said on a channel to whoever listens."""
         ...
 
-    def look(self) -> None:
+    def look(self, link: Link, /) -> None:
         """See whether the engine is still as it was; called when it is connected, and each minute."""
+        ...
+
+
+class Nodes(Protocol):
+    """The Cluster that a link is part of."""
+
+    def redirected(self, link: Link, job: Job | None, /) -> None:
+        """Take back what the node did not do; None: it does not announce what it was asked to."""
+        ...
+
+    def lost(self) -> None:
+        """Hear that there is no connection to the node."""
         ...
 
 
@@ -83,30 +103,33 @@ class Link:
     Lives as long as its event loop needs it; starts by the first call.
 
     Args:
-        address: Where the engine is.
+        locate: Says where the engine is now; asked again for each connection, and while one lasts.
         bounds: How long and how much waits.
         scripts: What is to be known to the engine.
-        topics: What is subscribed to.
         pulse: The channel on which the node hears itself.
         owner: Who gets the announcements.
+        nodes: The Cluster that the engine is part of; None where it is none.
+
+    Attributes:
+        topics: What is subscribed to.
     """
 
     def __init__(
         self,
-        address: Address,
+        locate: Callable[[], Awaitable[Address]],
         bounds: Bounds,
         *,
         scripts: tuple[Script, ...],
-        topics: Topics,
         pulse: str,
         owner: Owner,
+        nodes: Nodes | None = None,
     ) -> None:
         self._loop = asyncio.get_running_loop()
-        self._tick_seconds = min(bounds.answer_seconds, bounds.send_seconds) / 4
-        self._address = address
+        self._locate = locate
+        self._nodes = nodes
         self._bounds = bounds
         self._scripts = scripts
-        self._topics = topics
+        self.topics: Topics = Topics()
         self._pulse = pulse.encode()
         self._owner = owner
         self._pending = Pending(bounds.jobs, bounds.size)
@@ -133,6 +156,15 @@ class Link:
     def waiting(self) -> int:
         """How many calls wait for the engine."""
         return len(self._pending) + (0 if self._line is None else len(self._line.waiting))
+
+    @property
+    def listening(self) -> int:
+        """How many identities are listened to."""
+        return len(self.topics)
+
+    def topics_of(self, _name: str, /) -> Topics:
+        """Return where is noted who listens to the channel of this name."""
+        return self.topics
 
     def due(self) -> float:
         """Return until when a call that is made now may wait."""
@@ -186,15 +218,19 @@ class Link:
             self._flushing = True
             self._loop.call_soon(self._flush)
         if self._timer is None:
-            self._timer = self._loop.call_later(self._tick_seconds, self._tick)
+            self._timer = self._loop.call_later(self._bounds.tick_seconds, self._tick)
 
     def _flush(self) -> None:
         self._flushing = False
         line = self._line
         if line is None or not line.is_open:
             return
-        parts = [pack((word, *channels)) for word, channels in self._topics.commands()]
         now = self._loop.time()
+        parts: list[bytes] = []
+        for word, channels in self.topics.commands(sharded=self._nodes is not None):
+            parts.append(pack((word, *channels)))
+            if self._nodes is not None:
+                parts.append(self._mark(line, now))
         size = 0
         while not line.is_paused and size < _CHUNK:
             job = self._pending.take()
@@ -210,6 +246,13 @@ class Link:
         self._make_room()
         if size >= _CHUNK:
             self.flush_soon()
+
+    def _mark(self, line: Line, now: float) -> bytes:
+        """Return a command whose place tells an answer to the one before it from an answer to what came earlier."""
+        mark = Mark(pack(("PING",)), self.due())
+        mark.sent_at = now
+        line.waiting.append(mark)
+        return mark.packed()
 
     def _tick(self) -> None:
         """See that nobody waits too long."""
@@ -227,23 +270,26 @@ class Link:
         self._timer = None
         self._make_room()
         if len(self._pending) or (line is not None and line.waiting):
-            self._timer = self._loop.call_later(self._tick_seconds, self._tick)
+            self._timer = self._loop.call_later(self._bounds.tick_seconds, self._tick)
 
     # The connection.
 
     async def _run(self) -> None:
         attempt = 0
         while True:
-            line = Line(self._announced, self.flush_soon)
+            line = Line(self._announced, self.flush_soon, None if self._nodes is None else self._redirected)
             try:
                 async with asyncio.timeout(self._bounds.answer_seconds):
-                    self.checked = await opened(line, self._address, self._scripts, self._pulse, self._loop.time)
+                    address = await self._locate()
+                    self.checked = await opened(
+                        line, address, self._scripts, self._pulse, self._loop.time, cluster=self._nodes is not None
+                    )
             except Exception as error:  # noqa: BLE001  # whatever it is, the next attempt may do
-                unfit = str(error) if isinstance(error, SettingsError) else ""
+                unfit = str(error) if isinstance(error, SettingsError | NotFoundError) else ""
                 self._say_away(unfit or line.reason or type(error).__name__, error)
             else:
                 since = self._loop.time()
-                await self._stay(line)
+                await self._stay(line, address)
                 if self._loop.time() - since >= _STEADY_SECONDS:
                     attempt = 0
                 self._say_away(line.reason or "the connection was lost", None)
@@ -257,8 +303,10 @@ class Link:
             self.problem = problem
             detail = None if error is None or isinstance(error, SettingsError) else str(error)
             report(logging.ERROR, "no connection to Redis", problem=problem, detail=detail)
+        if self._nodes is not None:
+            self._nodes.lost()
 
-    async def _stay(self, line: Line) -> None:
+    async def _stay(self, line: Line, address: Address) -> None:
         """Serve until the connection is lost."""
         self.connections += 1
         if self.problem:
@@ -275,19 +323,30 @@ class Link:
                 if self._heard < self._beats and not line.over.done():
                     line.reason = "DEAF"
                     line.abort()
+                elif not await self._is_still_at(address):
+                    line.reason = "SWITCHED"
+                    line.abort()
         finally:
             self._line = None
             self._pending.put_back(line.waiting)
             line.waiting.clear()
-            self._topics.lost()
+            self.topics.lost()
             self.flush_soon()
+
+    async def _is_still_at(self, address: Address) -> bool:
+        """See whether those who know say that the engine is elsewhere now: a master that was cut off still answers."""
+        try:
+            async with asyncio.timeout(self._bounds.answer_seconds):
+                return await self._locate() == address
+        except Exception:  # noqa: BLE001  # nobody knows: what works stays
+            return True
 
     def _beat(self, line: Line) -> None:
         self._beats += 1
         beat = Beat(pack(("PUBLISH", self._pulse, str(self._beats))), self.due())
         line.ask(beat, beat.packed(), self._loop.time())
         if self._beats % _LOOK_BEATS == 1:
-            self._owner.look()
+            self._owner.look(self)
         self.flush_soon()
 
     def drop(self, reason: str, /) -> None:
@@ -302,13 +361,39 @@ class Link:
                 if channel == self._pulse:
                     self._heard = max(self._heard, self._beats if letter == b"%d" % self._beats else 0)
                 else:
-                    self._owner.announced(channel, letter)
+                    self._owner.announced(self.topics, channel, letter)
             case [b"subscribe" | b"ssubscribe", bytes() as channel, *_]:
-                self._topics.confirmed(channel)
-                if self._topics.is_interrupted:
+                self.topics.confirmed(channel)
+                if self.topics.is_interrupted:
                     self._restore_soon()
+            case [b"sunsubscribe", bytes() as channel, *_] if self.topics.left(channel):
+                self._redirected(None)
             case _:
                 pass
+
+    def _redirected(self, job: Job | None) -> None:
+        if self._nodes is not None:
+            self._nodes.redirected(self, job)
+
+    def flying(self) -> frozenset[str]:
+        """Return the keys of what was sent and is not answered."""
+        return frozenset(() if self._line is None else (job.key for job in self._line.waiting if job.key))
+
+    def sift(self, is_elsewhere: Callable[[str], bool], /) -> list[Job]:
+        """Take off, and return, what was not sent yet and is about a key that *is_elsewhere* tells."""
+        return self._pending.sift(lambda job: not job.key or not is_elsewhere(job.key))
+
+    def retire(self) -> list[Job]:
+        """End it now, and return what was asked and is about a key, in its order."""
+        self._task.cancel()
+        if self._line is not None:
+            self._pending.put_back(self._line.waiting)
+            self._line.waiting.clear()
+            self._line.abort()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        return [job for job in self._pending.take_all() if job.key]
 
     def _restore_soon(self) -> None:
         """Have the histories read again of those who may have missed something, some at a time."""
@@ -318,7 +403,7 @@ class Link:
 
     def _restore(self) -> None:
         self._restoring = False
-        if self._topics.interrupted(_RESTORE):
+        if self.topics.interrupted(_RESTORE):
             self._restoring = True
             self._loop.call_later(_RESTORE_SECONDS, self._restore)
 
@@ -339,32 +424,3 @@ class Link:
 
 _CHUNK: Final = 1_048_576
 """Bytes that are written in one turn of the loop."""
-
-
-@final
-class Beat(Job):
-    """A proof of life: it is not repeated, and nobody waits for its answer."""
-
-    __slots__ = ("_packed",)
-
-    def __init__(self, packed: bytes, due: float) -> None:
-        super().__init__(due, 0)
-        self._packed = packed
-
-    @property
-    def is_over(self) -> bool:
-        """It is of no use on another connection."""
-        return True
-
-    def packed(self) -> bytes:
-        """Return the command."""
-        return self._packed
-
-    def answered(self, reply: object, /) -> None:
-        """Take no note: what is heard counts."""
-
-    def failed(self, error: Exception, /) -> None:
-        """Take no note."""
-
-    def expired(self) -> None:
-        """Take no note."""

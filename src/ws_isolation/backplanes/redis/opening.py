@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from .address import Address
     from .scripts import Script
 
-__all__ = ("POLICY", "Checked", "evicts", "opened")
+__all__ = ("POLICY", "Asks", "Checked", "asking", "evicts", "greeted", "opened")
 
 POLICY: Final = ("CONFIG", "GET", "maxmemory-policy")
 _MIN_VERSION: Final = 7
@@ -44,20 +44,57 @@ class Checked:
     notes: tuple[str, ...]
 
 
-class _Asks(Protocol):
-    async def __call__(self, *words: bytes | str) -> object: ...
+class Asks(Protocol):
+    """Asks the engine one thing, and returns what it answers."""
+
+    async def __call__(self, *words: bytes | str) -> object:
+        """Send *words*."""
+        ...
 
 
 async def opened(
-    line: Line, address: Address, scripts: tuple[Script, ...], pulse: bytes, now: Callable[[], float], /
+    line: Line,
+    address: Address,
+    scripts: tuple[Script, ...],
+    pulse: bytes,
+    now: Callable[[], float],
+    /,
+    *,
+    cluster: bool = False,
 ) -> Checked:
     """
     Connect, and make the connection ready.
+
+    Args:
+        line: Not connected yet.
+        address: Where.
+        scripts: What is to be known to the engine.
+        pulse: The channel on which the node hears itself.
+        now: Seconds, monotonic.
+        cluster: Whether it is a node of a Cluster, or must be none.
 
     Raises:
         OSError: There is nobody.
         SettingsError: The engine is not fit for it; says why.
         EngineUnavailableError: It refuses.
+    """
+    ask = await asking(line, address, now)
+    server = _server(await greeted(ask, address), cluster=cluster)
+    if address.database:
+        await ask("SELECT", str(address.database))
+    for script in scripts:
+        await ask("SCRIPT", "LOAD", script.text)
+    notes = [*await _policy(ask), *await _clock(ask, time.time())]
+    line.write(_subscribe(pulse))
+    return Checked(server, tuple(notes))
+
+
+async def asking(line: Line, address: Address, now: Callable[[], float], /) -> Asks:
+    """
+    Connect, and return what asks on this connection, one thing after the other.
+
+    Raises:
+        OSError: There is nobody.
     """
     loop = asyncio.get_running_loop()
     if address.path:
@@ -77,16 +114,22 @@ async def opened(
             raise ConnectionResetError(msg)
         return job.answer.result()
 
+    return ask
+
+
+async def greeted(ask: Asks, address: Address, /) -> dict[bytes, object]:
+    """
+    Say who we are, and return what the engine says of itself.
+
+    Raises:
+        EngineUnavailableError: It does not let us in.
+        MalformedError: It is no engine.
+    """
     login = () if address.password is None else ("AUTH", address.username or "default", address.password)
-    hello = cast("dict[bytes, object]", await ask("HELLO", "3", *login, "SETNAME", "ws_isolation"))
-    server = _server(hello)
-    if address.database:
-        await ask("SELECT", str(address.database))
-    for script in scripts:
-        await ask("SCRIPT", "LOAD", script.text)
-    notes = [*await _policy(ask), *await _clock(ask, time.time())]
-    line.write(_subscribe(pulse))
-    return Checked(server, tuple(notes))
+    hello = await ask("HELLO", "3", *login, "SETNAME", "ws_isolation")
+    if type(hello) is not dict:
+        raise MalformedError
+    return cast("dict[bytes, object]", hello)
 
 
 def _subscribe(channel: bytes) -> bytes:
@@ -97,11 +140,10 @@ def _anything(reply: object) -> object:
     return reply
 
 
-def _server(hello: dict[bytes, object]) -> str:
-    if type(hello) is not dict:
-        raise MalformedError
-    if hello.get(b"mode") == b"cluster":
-        msg = "the engine is a node of a Cluster, which is not supported yet: use one server, with or without a replica"
+def _server(hello: dict[bytes, object], *, cluster: bool) -> str:
+    if (hello.get(b"mode") == b"cluster") is not cluster:
+        what, wanted = ("no node", "redis://") if cluster else ("a node", "redis+cluster://")
+        msg = f"the engine is {what} of a Cluster: write {wanted}host:port"
         raise SettingsError(msg)
     if hello.get(b"role") not in (b"master", None):
         msg = "the engine is a replica"
@@ -120,7 +162,7 @@ def evicts(reply: object, /) -> bool:
     return policy not in (b"noeviction", None)
 
 
-async def _policy(ask: _Asks) -> list[str]:
+async def _policy(ask: Asks) -> list[str]:
     """Refuse an engine that throws streams away when its memory is full."""
     try:
         reply = await ask(*POLICY)
@@ -132,7 +174,7 @@ async def _policy(ask: _Asks) -> list[str]:
     return []
 
 
-async def _clock(ask: _Asks, unix: float) -> list[str]:
+async def _clock(ask: Asks, unix: float) -> list[str]:
     """Say so where the engine's clock is another than ours: revocations end by it."""
     match await ask("TIME"):
         case [bytes() as seconds, bytes()] if seconds.isdigit():

@@ -11,10 +11,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Iterable
-from typing import final
+from collections.abc import Callable, Iterable
+from itertools import count
+from typing import ClassVar, Final, final
 
 __all__ = ("Job", "Pending")
+
+
+_numbers: Final = count()
 
 
 class Job(ABC):
@@ -27,16 +31,23 @@ class Job(ABC):
         sent_at: When it was sent on the present connection.
         again: Whether it may have been done already.
         optional: Whether it may be denied: then that is its answer, and not the end of the connection.
+        key: A key or channel that it is about, by which a Cluster knows its node.
+        number: Jobs are numbered in the order of the calls.
+        is_mark: Whether it stands behind a command that has no place in the row.
     """
 
-    __slots__ = ("again", "due", "optional", "sent_at", "size")
+    __slots__ = ("again", "due", "key", "number", "optional", "sent_at", "size")
 
-    def __init__(self, due: float, size: int) -> None:
+    is_mark: ClassVar[bool] = False
+
+    def __init__(self, due: float, size: int, key: str = "") -> None:
         self.due: float = due
         self.size: int = size
         self.sent_at: float = 0.0
         self.again: bool = False
         self.optional: bool = False
+        self.key: str = key
+        self.number: int = next(_numbers)
 
     @property
     @abstractmethod
@@ -109,6 +120,23 @@ class Pending:
             if not job.is_over:
                 return job
         return None
+
+    def take_all(self) -> list[Job]:
+        """Take off, and return, all that somebody waits for."""
+        return self.sift(lambda _job: False)
+
+    def sift(self, keep: Callable[[Job], bool], /) -> list[Job]:
+        """Take off, and return, those that *keep* does not tell to stay; what is over goes as well."""
+        jobs, self._jobs, self.size = tuple(self._jobs), deque(), 0
+        out: list[Job] = []
+        for job in jobs:
+            if job.is_over:
+                continue
+            if keep(job):
+                self.add(job)
+            else:
+                out.append(job)
+        return out
 
     def expire(self, now: float, /) -> list[Job]:
         """Take off, and return, those whose time is over: they stand in front, all wait for the same time."""

@@ -22,10 +22,10 @@ from .record_scripts import AGREE, ENTER, LEAVE, PRESENT, RENEW, REVOKE
 
 if TYPE_CHECKING:
     from ...keys import Identity
+    from .cluster import Cluster
     from .link import Link
     from .names import Names
     from .scripts import Script
-    from .topics import Topics
 
 __all__ = ("SCRIPTS", "Records")
 
@@ -46,14 +46,13 @@ class Records(ABC):
 
     _names: Names
     _letters: Letters
-    _topics: Topics
     _say: str
     """The command that announces."""
-    _link: Link | None
+    _link: Link | Cluster | None
 
     @abstractmethod
-    def _connected(self) -> Link:
-        """Return the link of the running loop."""
+    def _connected(self) -> Link | Cluster:
+        """Return the link, or the links, of the running loop."""
 
     @abstractmethod
     def _refuse(self, problem: str) -> None:
@@ -76,7 +75,8 @@ class Records(ABC):
         """Do the same as ``Revocation.bars()``."""
         barred = await self._count("bars()", "EXISTS", self._names.bar(identity)) > 0
         if barred:
-            self._tell("bars()", ("GET", self._names.bar(identity)), partial(self._look_at, identity))
+            bar = self._names.bar(identity)
+            self._tell("bars()", bar, ("GET", bar), partial(self._look_at, identity))
         return barred
 
     def _look_at(self, identity: Identity, record: object) -> None:
@@ -99,7 +99,8 @@ class Records(ABC):
         for connection_id in gone or ():
             signal = Signal("replaced", connection_id)
             self._signal(whose, signal)
-            self._tell("replaced()", (self._say, self._names.stream(whose)[2], self._letters.say(whose, signal)))
+            channel = self._names.stream(whose)[2]
+            self._tell("replaced()", channel, (self._say, channel, self._letters.say(whose, signal)))
         return gone
 
     async def renew(self, leases: Sequence[Lease], /, *, seconds: float) -> tuple[str, ...]:
@@ -118,7 +119,8 @@ class Records(ABC):
     def leave(self, lease: Lease, /) -> None:
         """Do the same as ``Presence.leave()``."""
         if self._link is not None:
-            self._tell("leave()", ("EVALSHA", LEAVE.sha, 2, *self._names.leases(lease.identity), lease.connection_id))
+            keys = self._names.leases(lease.identity)
+            self._tell("leave()", keys[0], ("EVALSHA", LEAVE.sha, 2, *keys, lease.connection_id))
 
     async def present(self, identity: Identity, /) -> tuple[Lease, ...]:
         """Do the same as ``Presence.present()``."""
@@ -140,25 +142,31 @@ class Records(ABC):
     ) -> _T:
         command = ("EVALSHA", script.sha, len(keys), *keys, *words)
         link = self._connected()
-        return await link.do(Ask(call, lambda _again: command, read, link.due()))
+        return await link.do(Ask(call, lambda _again: command, read, link.due(), key=keys[0]))
 
-    async def _count(self, call: str, *command: str) -> int:
+    async def _count(self, call: str, word: str, key: str) -> int:
         link = self._connected()
-        return await link.do(Ask(call, lambda _again: command, _number, link.due()))
+        return await link.do(Ask(call, lambda _again: (word, key), _number, link.due(), key=key))
 
     def _tell(
-        self, call: str, command: tuple[bytes | str | int, ...], read: Callable[[object], object] = _same
+        self,
+        call: str,
+        key: str,
+        command: tuple[bytes | str | int, ...],
+        read: Callable[[object], object] = _same,
+        at: Link | None = None,
     ) -> None:
-        """Ask for something whose answer nobody awaits."""
-        link = self._connected()
-        job = Ask(call, lambda _again: command, read, link.due())
+        """Ask for something whose answer nobody awaits; *at* one node, where it is about no key."""
+        link = at or self._connected()
+        job = Ask(call, lambda _again: command, read, link.due(), key=key)
         job.optional = command[0] == "CONFIG"
         job.answer.add_done_callback(_heeded)
         link.add(job)
 
     def _signal(self, identity: Identity, signal: Signal) -> None:
         """Tell the listeners of this process."""
-        topic = self._topics.find(identity)
+        link = self._link
+        topic = None if link is None else link.topics_of(self._names.stream(identity)[2]).find(identity)
         for listener in () if topic is None else topic.listeners:
             if signal.kind == "revoked":
                 listener.revoked()

@@ -96,16 +96,22 @@ class Topics:
             self._asks.pop(topic.channel, None)
             self._leaves[topic.channel] = None  # also where the engine has not heard of it yet: that does no harm
 
-    def commands(self) -> Iterator[tuple[str, list[bytes]]]:
-        """Yield what is to be said to the engine now, ``SUBSCRIBE`` or ``UNSUBSCRIBE`` with channels; only once."""
+    def commands(self, *, sharded: bool = False) -> Iterator[tuple[str, list[bytes]]]:
+        """
+        Yield what is to be said to the engine now, ``SUBSCRIBE`` or ``UNSUBSCRIBE`` with channels; only once.
+
+        Args:
+            sharded: ``SSUBSCRIBE`` and ``SUNSUBSCRIBE``, and only channels of one tag together: they have one slot.
+        """
         for word, channels in (("UNSUBSCRIBE", self._leaves), ("SUBSCRIBE", self._asks)):
             wanted = list(channels)
             channels.clear()
             if word == "SUBSCRIBE":
                 for channel in wanted:
                     self._unconfirmed[channel] = self._unconfirmed.get(channel, 0) + 1
-            for start in range(0, len(wanted), BATCH):
-                yield word, wanted[start : start + BATCH]
+            for group in _by_tag(wanted) if sharded else (wanted,):
+                for start in range(0, len(group), BATCH):
+                    yield f"S{word}" if sharded else word, group[start : start + BATCH]
 
     @property
     def has_commands(self) -> bool:
@@ -138,6 +144,37 @@ class Topics:
         for topic in self._by_key.values():
             topic.is_heard, topic.is_asked = False, True
 
+    def left(self, channel: bytes, /) -> bool:
+        """Hear that the engine does not announce *channel* any more; True where nobody had asked for that."""
+        topic = self._by_channel.get(channel)
+        if topic is None or not topic.is_heard:
+            return False
+        topic.is_heard = topic.is_asked = False
+        return True
+
+    def give_up(self, wanted: Callable[[str], bool] | None = None, /) -> list[Topic]:
+        """Take off, and return, those whose channel *wanted* tells; all where None."""
+        topics = [one for one in self._by_key.values() if wanted is None or wanted(one.channel.decode())]
+        for topic in topics:
+            del self._by_key[topic.identity.key], self._by_channel[topic.channel]
+            self._asks.pop(topic.channel, None)
+            self._unconfirmed.pop(topic.channel, None)
+        return topics
+
+    def adopt(self, topic: Topic, /) -> None:
+        """Take what was listened to elsewhere: it is asked for, and its listeners may have missed something."""
+        topic.is_heard, topic.is_asked = False, True
+        self._by_key[topic.identity.key] = self._by_channel[topic.channel] = topic
+        self._leaves.pop(topic.channel, None)
+        self._asks[topic.channel] = None
+
+    def ask_again(self) -> None:
+        """Ask once more for whatever is not announced."""
+        for topic in self._by_key.values():
+            if not topic.is_heard:
+                topic.is_asked = True
+                self._asks[topic.channel] = None
+
     @property
     def is_interrupted(self) -> bool:
         """Whether listeners are to be told that they may have missed something."""
@@ -149,3 +186,10 @@ class Topics:
             for listener in self._interrupted.popleft().listeners:
                 listener.interrupted()
         return len(self._interrupted)
+
+
+def _by_tag(channels: list[bytes]) -> Iterator[list[bytes]]:
+    tags: dict[bytes, list[bytes]] = {}
+    for channel in channels:
+        tags.setdefault(channel.partition(b"}")[0], []).append(channel)
+    yield from tags.values()

@@ -1,0 +1,264 @@
+"""
+The links of one process to the nodes of a Cluster: one for each master, and who serves what.
+
+Rule 1: what belongs to an identity has one slot, so it has one link at a time,
+and its order is that link's. Rule 2: a node that says that it does not serve a
+slot is believed in that: who does is asked for again, and what was sent to it
+goes to whoever serves it now, in its order. Rule 3: a slot that has something
+on its way to a former node waits until that is answered. Rule 4: whoever is
+listened to at another node from now on is read again, as after a lost connection.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Final, TypeVar, final
+
+from ...errors import SettingsError
+from ...ids import new_fractions
+from .backoff import delay
+from .pending import Job, Pending
+from .slots import SlotMap, slot_of
+from .topics import Topics
+
+if TYPE_CHECKING:
+    from .address import Address
+    from .finding import Finder
+    from .jobs import Ask
+    from .link import Bounds, Link
+    from .opening import Checked
+
+__all__ = ("Cluster",)
+
+_T = TypeVar("_T")
+_Node = tuple[str, int]
+
+_LOOK_SECONDS: Final = 0.1
+"""The least time between two questions who serves what, while something has no place."""
+
+
+@final
+class Cluster:
+    """
+    Lives as long as its event loop needs it; looks for the nodes by the first call.
+
+    Args:
+        finder: Asks who serves what.
+        bounds: How long and how much waits: of each link, and of what has no link yet.
+        make: Makes the link to one node.
+    """
+
+    def __init__(self, finder: Finder, bounds: Bounds, make: Callable[[Address, Cluster], Link]) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._finder = finder
+        self._bounds = bounds
+        self._make = make
+        self._map = SlotMap()
+        self._links: dict[_Node, Link] = {}
+        self._held = Pending(bounds.jobs, bounds.size)
+        """What has no node at the moment."""
+        self._unsettled: set[int] = set()
+        """Slots whose jobs are held, or are still on their way to a former node."""
+        self._topics = Topics()
+        """What is listened to and has no node at the moment."""
+        self._unheard: set[Link] = set()
+        """Links whose node does not announce something that it was asked to."""
+        self._task: asyncio.Task[None] | None = None
+        self._is_wanted = False
+        """Whether something happened since the last question."""
+        self._timer: asyncio.TimerHandle | None = None
+        self._problem = ""
+        self._ended = 0
+        """Connections of links that are no more."""
+        self._look_soon()
+
+    @property
+    def is_up(self) -> bool:
+        """Whether there is a connection that works to every master."""
+        return bool(self._links) and all(link.is_up for link in self._links.values())
+
+    @property
+    def problem(self) -> str:
+        """Why there is none."""
+        return self._problem or next((link.problem for link in self._links.values() if link.problem), "")
+
+    @property
+    def checked(self) -> Checked | None:
+        """What one of the nodes said of itself; the first that has something to say."""
+        said = [link.checked for link in self._links.values() if link.checked is not None]
+        return next((one for one in said if one.notes), said[0] if said else None)
+
+    @property
+    def waiting(self) -> int:
+        """How many calls wait for the engine."""
+        return len(self._held) + sum(link.waiting for link in self._links.values())
+
+    @property
+    def connections(self) -> int:
+        """How many connections were made."""
+        return self._ended + sum(link.connections for link in self._links.values())
+
+    @property
+    def listening(self) -> int:
+        """How many identities are listened to."""
+        return len(self._topics) + sum(link.listening for link in self._links.values())
+
+    def topics_of(self, name: str, /) -> Topics:
+        """Return where is noted who listens to the channel of this name."""
+        link = self._serving(slot_of(name))
+        return self._topics if link is None else link.topics
+
+    def due(self) -> float:
+        """Return until when a call that is made now may wait."""
+        return self._loop.time() + self._bounds.send_seconds
+
+    async def do(self, job: Ask[_T], /) -> _T:
+        """Do the same as ``Link.do()``."""
+        link = self._link_for(job)
+        if link is not None:
+            return await link.do(job)
+        self._hold(job)
+        return await job.answer
+
+    def add(self, job: Job, /) -> None:
+        """Do the same as ``Link.add()``."""
+        link = self._link_for(job)
+        if link is None:
+            self._hold(job)
+        else:
+            link.add(job)
+
+    def flush_soon(self) -> None:
+        """Do the same as ``Link.flush_soon()``."""
+        for link in self._links.values():
+            if link.topics.has_commands:
+                link.flush_soon()
+        if len(self._topics):
+            self._look_soon()
+
+    def redirected(self, link: Link, job: Job | None, /) -> None:
+        """Do the same as ``Nodes.redirected()``."""
+        if job is None:
+            self._unheard.add(link)
+        elif not job.is_over:
+            self._unsettled.add(slot_of(job.key))
+            self._hold(job)
+        self._look_soon()
+
+    def lost(self) -> None:
+        """Do the same as ``Nodes.lost()``: another node may serve now what it did."""
+        self._look_soon()
+
+    async def close(self) -> None:
+        """Do the same as ``Link.close()``."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        if self._timer is not None:
+            self._timer.cancel()
+        await asyncio.gather(*(link.close() for link in self._links.values()))
+        while (job := self._held.take()) is not None:
+            job.expired()
+
+    def _serving(self, slot: int) -> Link | None:
+        node = self._map.find(slot)
+        return None if node is None else self._links.get(node)
+
+    def _link_for(self, job: Job) -> Link | None:
+        slot = slot_of(job.key)
+        return None if slot in self._unsettled else self._serving(slot)
+
+    def _hold(self, job: Job) -> None:
+        if self._held.is_full:
+            job.expired()
+            return
+        self._held.add(job)
+        self._look_soon()
+        if self._timer is None:
+            self._timer = self._loop.call_later(self._bounds.tick_seconds, self._tick)
+
+    def _tick(self) -> None:
+        """See that nobody waits too long, and that what was on its way to a former node has come back."""
+        for job in self._held.expire(self._loop.time()):
+            job.expired()
+        self._settle()
+        waits = len(self._held) or self._unsettled
+        self._timer = self._loop.call_later(self._bounds.tick_seconds, self._tick) if waits else None
+
+    def _look_soon(self) -> None:
+        self._is_wanted = True
+        if self._task is None:
+            self._task = self._loop.create_task(self._look(), name="ws-redis-cluster")
+
+    async def _look(self) -> None:
+        """Ask who serves what until everything has its place."""
+        attempt = 0
+        try:
+            while self._is_wanted or not self._is_settled():
+                self._is_wanted = False
+                try:
+                    self._learn(await self._finder.slots(self._map.masters))
+                    self._problem = ""
+                except (OSError, SettingsError) as error:
+                    self._problem = str(error)
+                await asyncio.sleep(max(_LOOK_SECONDS, delay(attempt, new_fractions(1)[0])))
+                attempt += 1
+        finally:
+            self._task = None
+
+    def _is_settled(self) -> bool:
+        has_all = not (len(self._held) or len(self._topics) or self._unsettled or self._problem)
+        return has_all and all(link.is_up or not link.problem for link in self._links.values())
+
+    def _learn(self, found: SlotMap) -> None:
+        """
+        Take what a node says of all.
+
+        Raises:
+            SettingsError: A node may not be spoken to as it would have to be.
+        """
+        addresses = {node: self._finder.node(*node) for node in found.masters if node not in self._links}
+        self._map = found
+        for node, address in addresses.items():
+            self._links[node] = self._make(address, self)
+        for node in [node for node in self._links if node not in found.masters]:
+            link = self._links.pop(node)
+            self._ended += link.connections
+            for topic in link.topics.give_up():
+                self._topics.adopt(topic)
+            for job in link.retire():
+                self._held.add(job)
+        self._settle()
+        for link in self._unheard:
+            link.topics.ask_again()
+            link.flush_soon()
+        self._unheard.clear()
+
+    def _is_elsewhere(self, node: _Node, name: str) -> bool:
+        return self._map.find(slot_of(name)) != node
+
+    def _settle(self) -> None:
+        """Bring everything to where it belongs now."""
+        for node, link in self._links.items():
+            for topic in link.topics.give_up(partial(self._is_elsewhere, node)):
+                self._topics.adopt(topic)
+            for job in link.sift(partial(self._is_elsewhere, node)):
+                self._held.add(job)
+        for topic in self._topics.give_up(lambda channel: self._serving(slot_of(channel)) is not None):
+            self.topics_of(topic.channel.decode()).adopt(topic)
+        self._unsettled = {
+            slot_of(name)
+            for node, link in self._links.items()
+            for name in link.flying()
+            if self._is_elsewhere(node, name)
+        }
+        for job in sorted(self._held.take_all(), key=lambda job: job.number):
+            link_or_none = self._link_for(job)
+            if link_or_none is None:
+                self._unsettled.add(slot_of(job.key))
+                self._held.add(job)
+            else:
+                link_or_none.add(job)
+        self.flush_soon()
