@@ -19,7 +19,10 @@ class Delivery(msgspec.Struct, frozen=True):
         seq: Its place in the stream; for a piece of text, which has none of its
             own, the place of the last durable event before it.
         sessions: Local sessions that queued it. 0 when nobody is connected,
-            which is no error: the event has its place all the same.
+            which is no error: the event has its place all the same. With an
+            engine that is waited for, of events that are sent at the same time
+            for one identity only the last one is counted for sure; the others
+            may say 0. Count on ``seq``.
         refused: Local sessions that could not take it, because they are ending
             or just became too slow. They are gone from the next send on.
     """

@@ -11,9 +11,10 @@ import pytest
 
 from tests.backplanes.shared import Node, SharedEngine, nodes
 from ws_isolation import Settings
-from ws_isolation.events import AgentCancelled, Envelope
+from ws_isolation.events import AgentCancelled
 from ws_isolation.keys import Identity
 from ws_isolation.runtime import Runtime
+from ws_isolation.streams import LiveStream
 from ws_isolation.testing import make_context
 from ws_isolation.testing.clock import settle
 
@@ -60,8 +61,7 @@ async def ends(engine: SharedEngine) -> list[str]:
     Return why runs of Alice were cancelled.
     """
     page = await engine.inner.read(ALICE, "window")
-    events = [entry.event for entry in page.entries if isinstance(entry, Envelope)]
-    return [event.reason for event in events if isinstance(event, AgentCancelled)]
+    return [entry.event.reason for entry in page.entries if isinstance(entry.event, AgentCancelled)]
 
 
 async def stop(*nodes: Node) -> None:
@@ -185,7 +185,11 @@ async def test_a_history_that_comes_when_all_have_left_is_nobodys() -> None:
 @pytest.mark.requirement("WS-10")
 async def test_a_node_that_listens_for_sessions_alone_lets_the_run_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
     """Broken variant: where nobody listens for runs, the revocation does not reach one."""
-    monkeypatch.setattr(Runtime, "_attend_soon", lambda _runtime, _live: None)
+
+    def nothing(_runtime: Runtime, _live: LiveStream, /) -> None:
+        """Listen to nothing."""
+
+    monkeypatch.setattr(Runtime, "_attend_soon", nothing)
     _, (a, b) = nodes()
     work = await Work.begin(b)
     await a.factory.revoke(ALICE)

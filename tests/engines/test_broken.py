@@ -51,11 +51,14 @@ def joined(names: Names, identity: Identity) -> tuple[str, str, str]:
     return f"top:{key}", f"window:{key}", f"channel:{key}"
 
 
-def patterns(commands: Iterator[tuple[str, list[bytes]]]) -> Iterator[tuple[str, list[bytes]]]:
+commands = Topics.commands
+
+
+def by_patterns(topics: Topics, *, sharded: bool) -> Iterator[tuple[str, list[bytes]]]:
     """
     Subscribe by patterns.
     """
-    for word, channels in commands:
+    for word, channels in commands(topics, sharded=sharded):
         yield f"P{word}", channels
 
 
@@ -65,14 +68,18 @@ def exposed(heard: Iterable[list[bytes]], text: str) -> set[str]:
     """
     found: set[str] = set()
     for command in heard:
+        named: list[str] = []
         match [one.decode("utf-8", "replace") for one in command]:
             case ["EVALSHA", _, count, *rest]:
                 named = rest[: int(count)]
             case ["SCRIPT", "LOAD", script]:
                 named = [script]
-            case ["PSUBSCRIBE", *named]:
+            case ["PSUBSCRIBE", *rest]:
+                named = rest
                 found.add("a pattern")
-            case [_, *named]:
+            case [_, *rest]:
+                named = rest
+            case _:
                 pass
         if any(text in name for name in named):
             found.add("an id in a name")
@@ -114,9 +121,8 @@ async def test_no_id_is_a_name_and_no_name_a_pattern(broken: str, monkeypatch: p
     """
     if broken == "names":
         monkeypatch.setattr(Names, "stream", joined)
-    commands = Topics.commands
     if broken == "pattern":
-        monkeypatch.setattr(Topics, "commands", lambda topics, *, sharded: patterns(commands(topics, sharded=sharded)))
+        monkeypatch.setattr(Topics, "commands", by_patterns)
     async with liar(EXISTS=b":0\r\n", DEL=b":0\r\n", PSUBSCRIBE=b"", PUNSUBSCRIBE=b"") as engine:
         async with backplane(engine) as plane:
             if broken == "script":  # as where a script is written for each user
@@ -197,6 +203,12 @@ async def test_a_counter_does_not_see_that_places_are_given_twice(
 # What was taken off a row and then waited for.
 
 
+def forgets(_pending: Pending, _jobs: Iterable[Job], /) -> None:
+    """
+    Put nothing back.
+    """
+
+
 @pytest.mark.requirement("P3", "I12")
 @pytest.mark.parametrize("broken", [False, True])
 async def test_what_is_taken_off_and_not_put_back_is_gone(
@@ -206,7 +218,7 @@ async def test_what_is_taken_off_and_not_put_back_is_gone(
     What was on a connection that is lost goes out again; taken off the row for good, its callers wait in vain.
     """
     if broken:
-        monkeypatch.setattr(Pending, "put_back", lambda _pending, _jobs: None)
+        monkeypatch.setattr(Pending, "put_back", forgets)
     async with nodes(engine.url, 1, answer_seconds=0.3) as (node,):
         await node.send("first")
         engine.freeze()

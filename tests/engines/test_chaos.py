@@ -15,7 +15,7 @@ from typing import Any, Final
 import attrs
 import pytest
 
-from tests.chaos.proxy import WAYS, Fault, Link, Proxy, chaos, dead, random_faults
+from tests.chaos.proxy import WAYS, Fault, Link, Proxy, chaos, dead, no_faults, random_faults
 from tests.engines.nodes import Client, Node, nodes, until
 from tests.engines.running import Engine
 from tests.engines.test_failures import Load, settled, unsignalled
@@ -87,6 +87,13 @@ async def nothing_is_lost(run: Two, load: Load) -> None:
             assert sorted(numbers) == numbers
 
 
+def refused(_number: int) -> tuple[Fault, ...]:
+    """
+    Reset each connection.
+    """
+    return (Fault("reset"),)
+
+
 async def gone(connection: Link) -> None:
     """
     Wait until the connection has ended.
@@ -152,7 +159,11 @@ async def test_faults_drawn_from_a_seed(seed: int, shared_engine: Engine, monkey
             asyncio.create_task(load.run(run.user, node, name))
             for node, name in ((run.behind, "behind"), (run.beside, "beside"))
         ]
-        run.proxy.plan = lambda number: random_faults(seed, number, most=6_000) if number < 6 else ()
+
+        def plan(number: int) -> tuple[Fault, ...]:
+            return random_faults(seed, number, most=6_000) if number < 6 else ()
+
+        run.proxy.plan = plan
         while len(run.proxy.links) <= 6:
             made = len(run.proxy.links)
             run.proxy.links[-1].cut("reset")
@@ -196,13 +207,13 @@ async def test_an_engine_that_stays_away(shared_engine: Engine, monkeypatch: pyt
     """
     async with two(shared_engine, monkeypatch, send_seconds=0.6) as run:
         before = len(run.proxy.links)
-        run.proxy.plan = lambda _number: (Fault("reset"),)
+        run.proxy.plan = refused
         run.proxy.links[-1].cut("reset")
         load = Load((run.behind,))
         task = asyncio.create_task(load.run(run.user, run.behind, "behind"))
         await until(lambda: load.failed >= 2)
         attempts = len(run.proxy.links) - before
-        run.proxy.plan = lambda _number: ()
+        run.proxy.plan = no_faults
         await until(lambda: load.sent)
         load.stopped = True
         await task

@@ -226,6 +226,28 @@ async def test_memory_is_full(engine: Engine) -> None:
         assert [2] == client.values
 
 
+@pytest.mark.requirement("WS-30")
+async def test_nobody_is_let_in_by_an_engine_without_memory(engine: Engine) -> None:
+    """
+    While the engine refuses to store, nobody new comes in and a revocation says that it failed; who is there stays.
+    """
+    async with nodes(engine.url) as (one, two):
+        client = await two.connect()
+        assert engine.ask(b"CONFIG SET maxmemory 1").startswith(b"+OK")
+        with pytest.raises(errors.EngineUnavailableError, match="OOM"):
+            await one.connect("bob")
+        with pytest.raises(errors.EngineUnavailableError, match="OOM"):
+            await one.factory.revoke(Identity(None, "alice"))
+        assert client.session.is_open
+        assert engine.ask(b"CONFIG SET maxmemory 0").startswith(b"+OK")
+        await one.factory.revoke(Identity(None, "alice"))
+        await until(lambda: client.transport.closed)
+        bob = await one.connect("bob")
+
+        assert bob.session.is_open
+        assert [1, 1] == [node.plane.health().connections for node in (one, two)]
+
+
 async def test_cancelled_callers_leave_the_answers_in_order(engine: Engine) -> None:
     """
     Callers who go away while the engine works change nothing for the others: each gets its own answer.

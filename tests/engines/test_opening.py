@@ -430,3 +430,19 @@ async def test_a_unix_socket(tmp_path: Any) -> None:
     finally:
         await plane.close()
         await made.stop(server)
+
+
+async def test_what_is_over_when_the_answer_comes() -> None:
+    """
+    A record that was lifted meanwhile is nothing to refuse, and a connection that is gone need not be ended.
+    """
+    async with liar(EXISTS=b":1\r\n", GET=b"_\r\n") as engine, backplane(engine) as plane:
+        assert await plane.bars(ALICE)
+        await until(lambda: any(command[0] == b"GET" for command in engine.heard))
+        made = plane._link
+        assert made is not None
+        await until(lambda: not made.waiting)
+        await plane.close()
+        made.drop("EVICTS")
+
+        assert 0 == plane.health().refused
