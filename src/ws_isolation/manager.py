@@ -192,13 +192,13 @@ class StreamManager(RunMixin):
         """Same as ``IsolatedManager.send()``."""
         if self._sent % _TURN == _TURN - 1:
             await asyncio.sleep(0)
-        delivery = self._send_at_once(event, others_had_a_turn=True)
+        delivery = self._send_at_once(event, True)  # noqa: FBT003  # others had their turn
         if delivery is None:
             delivery = await self._publisher.publish(self._identity, event)
             self._sent += 1
         return delivery
 
-    def _send_at_once(self, event: Event, /, *, others_had_a_turn: bool = False) -> Delivery | None:
+    def _send_at_once(self, event: Event, others_had_a_turn: bool = False, /) -> Delivery | None:  # noqa: FBT001, FBT002
         """Do the same as ``send``; None, and nothing is done, where it would have to wait."""
         if self._sent % _TURN == _TURN - 1 and not others_had_a_turn:
             return None
