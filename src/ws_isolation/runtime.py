@@ -243,6 +243,8 @@ class Runtime:
         await self._within(self.settings.close_seconds, self._readings)
         for live in self.streams.all():
             self.backplane.release(live.identity, live)
+        if self.places is not None:
+            self.places.stop()
         given: object = self._given
         if isinstance(given, Closing):
             await given.close()
@@ -475,6 +477,8 @@ class Runtime:
         """
         if self.places is not None and not has_place:
             await self.places.take(live.identity, session.connection_id, is_limited=False)
+            if not session.is_open:  # it ended as the answer came: nobody else gives the place back
+                self.places.give_back(session.connection_id)
         async with live.joining:
             chain = live.chain or await self._follow(live)
         if await self.access.bars(live.identity):
