@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar, final
 from msgspec import UNSET
 
 from . import closing
-from .access import Access
+from .access import Access, answered
 from .backplanes.base import Closing, Lease, Presence, Revocation
 from .backplanes.memory import MemoryBackplane
 from .chain import Chain
@@ -63,6 +63,7 @@ __all__ = ("Runtime",)
 
 _T = TypeVar("_T")
 _JOIN: Final = "joining a stream"
+_NEXT_LOOK: Final = "what is missing waits; the next look asks again"
 
 
 def _heeded(gathered: asyncio.Future[Any]) -> None:
@@ -647,7 +648,8 @@ class Runtime:
     async def _read_again(self, live: LiveStream) -> None:
         try:
             chain = live.chain
-            page = await self.backplane.read(live.identity, None if chain is None else chain.cursor)
+            reading = self.backplane.read(live.identity, None if chain is None else chain.cursor)
+            page = await answered(reading, "read()", _NEXT_LOOK, self.settings.tip_seconds)
         except Exception as error:  # noqa: BLE001  # an engine may raise anything; the next look asks again
             live.reading = False
             report(logging.ERROR, "a history could not be read", error=error)

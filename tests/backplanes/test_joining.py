@@ -138,11 +138,12 @@ class Node:
 
     engine: Engine | MemoryBackplane
     clock: FakeClock = attrs.field(factory=FakeClock)
+    settings: Settings | None = None
     factory: ManagerFactory = attrs.field(init=False)
     tasks: list[asyncio.Task[None]] = attrs.field(factory=list["asyncio.Task[None]"])
 
     def __attrs_post_init__(self) -> None:
-        self.factory = ManagerFactory(clock=self.clock, backplane=self.engine)
+        self.factory = ManagerFactory(self.settings, clock=self.clock, backplane=self.engine)
 
     async def connect(self, start: Start = None) -> RecordingTransport:
         """
@@ -603,4 +604,23 @@ async def test_a_run_that_begins_as_its_stream_ends() -> None:
     await node.clock.advance(2 * node.factory.settings.stream_seconds)
 
     assert 0 == node.factory.stats().streams
+    await node.stop()
+
+
+@pytest.mark.requirement("P3")
+async def test_a_history_that_never_comes() -> None:
+    """
+    An engine that hangs while a history is read again is asked again in ``tip_seconds``: what came is late, not lost.
+    """
+    node = Node(engine := Engine(), settings=Settings(tip_seconds=1.0))
+    socket = await node.connect()
+    engine.opens.clear()
+    await node.clock.advance(2 * node.factory.settings.tip_seconds)
+    await node.send(1)
+    assert [] == values(socket)
+    await asyncio.wait(node.factory._runtime._readings)
+    engine.opens.set()
+    await node.send(2)
+
+    assert [1, 2] == values(socket)
     await node.stop()
