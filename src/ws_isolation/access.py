@@ -96,7 +96,7 @@ class Access:
         state = "its sessions on this node have ended and it is barred here, not on others for sure; call it again"
         await answered(self._engine.revoke(identity, until), "revoke()", state, self._seconds)
         self._note(identity)
-        self._here.lift(identity)
+        self._here.settle(identity, until)  # one that ends later, and was not written, holds here
 
     async def lift(self, identity: Identity, /) -> bool:
         """

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final, final
 
 from .access import answered
 from .backplanes.base import Lease
+from .errors import InvalidStateError
 from .oplog import report
 
 if TYPE_CHECKING:
@@ -46,7 +47,18 @@ class Places:
         look: Has ``due()`` of this object called at that time at the latest.
     """
 
-    __slots__ = ("__weakref__", "_clock", "_coming", "_due", "_end", "_engine", "_held", "_look", "_settings")
+    __slots__ = (
+        "__weakref__",
+        "_clock",
+        "_coming",
+        "_due",
+        "_end",
+        "_engine",
+        "_held",
+        "_is_over",
+        "_look",
+        "_settings",
+    )
 
     def __init__(
         self,
@@ -66,6 +78,7 @@ class Places:
         self._coming: dict[str, Lease] = {}
         """Those that the engine has not answered yet: a renewal would let them in unasked."""
         self._due = _NEVER
+        self._is_over = False
 
     def __len__(self) -> int:
         """Return how many places this node has."""
@@ -81,6 +94,7 @@ class Places:
 
         Raises:
             EngineUnavailableError: The engine failed. No place is held.
+            InvalidStateError: The factory has stopped meanwhile. No place is held.
 
         Cancelled, no place is held. One that was taken for a newer session meanwhile is found out by ``holds()``.
         """
@@ -104,6 +118,9 @@ class Places:
             self._engine.leave(lease)
             raise
         was_lost = self._coming.pop(connection_id, None) is None
+        if self._is_over:
+            self._engine.leave(lease)
+            raise InvalidStateError("the factory has stopped while the engine was asked for a place")
         if gone is None:
             return False
         if not was_lost:
@@ -137,6 +154,10 @@ class Places:
             EngineUnavailableError: The engine failed.
         """
         return await answered(self._engine.present(identity), "present()", _UNSAID, self._settings.engine_seconds)
+
+    def stop(self) -> None:
+        """Take no place any more, whatever the engine answers to those that are on their way in."""
+        self._is_over = True
 
     def due(self) -> bool:
         """Have the next look made, and tell whether there is anything to renew."""

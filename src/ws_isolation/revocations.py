@@ -78,6 +78,11 @@ class MemoryRevocations:
         """Do the same as ``Revocations.lift()``."""
         return self._until.pop(identity.key, None) is not None
 
+    def settle(self, identity: Identity, until: float | None, /) -> None:
+        """Forget the record of *identity* if it ends then or sooner: it is kept elsewhere."""
+        if self._until.get(identity.key, _FOR_GOOD) <= (_FOR_GOOD if until is None else until):
+            self._until.pop(identity.key, None)
+
     def bars(self, identity: Identity, now: float, /) -> bool:
         """Do the same as ``Revocations.bars()``."""
         end = self._until.get(identity.key)

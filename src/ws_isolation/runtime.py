@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar, final
 from msgspec import UNSET
 
 from . import closing
-from .access import Access
+from .access import Access, answered
 from .backplanes.base import Closing, Lease, Noting, Presence, Revocation
 from .backplanes.memory import MemoryBackplane
 from .chain import Chain
@@ -64,6 +64,7 @@ __all__ = ("Runtime",)
 
 _T = TypeVar("_T")
 _JOIN: Final = "joining a stream"
+_NEXT_LOOK: Final = "what is missing waits; the next look asks again"
 
 
 def _heeded(gathered: asyncio.Future[Any]) -> None:
@@ -247,6 +248,8 @@ class Runtime:
         await self._within(self.settings.close_seconds, self._readings)
         for live in self.streams.all():
             self.backplane.release(live.identity, live)
+        if self.places is not None:
+            self.places.stop()
         given: object = self._given
         if isinstance(given, Closing):
             await given.close()
@@ -496,6 +499,8 @@ class Runtime:
         """
         if self.places is not None and not has_place:
             await self.places.take(live.identity, session.connection_id, is_limited=False)
+            if not session.is_open:  # it ended as the answer came: nobody else gives the place back
+                self.places.give_back(session.connection_id)
         async with live.joining:
             chain = live.chain or await self._follow(live)
             live.attends = False
@@ -692,7 +697,8 @@ class Runtime:
     async def _read_again(self, live: LiveStream) -> None:
         try:
             chain = live.chain
-            page = await self.backplane.read(live.identity, None if chain is None else chain.cursor)
+            reading = self.backplane.read(live.identity, None if chain is None else chain.cursor)
+            page = await answered(reading, "read()", _NEXT_LOOK, self.settings.tip_seconds)
         except Exception as error:  # noqa: BLE001  # an engine may raise anything; the next look asks again
             live.reading = False
             report(logging.ERROR, "a history could not be read", error=error)

@@ -42,8 +42,13 @@ class JoiningSession(EndingSession):
         loop, clock = asyncio.get_running_loop(), self._home.clock
         try:
             async with asyncio.timeout(None) as patience:
-                self._interrupt = lambda: patience.reschedule(loop.time())
-                timer = clock.call_at(clock.monotonic() + seconds, self._interrupt)
+
+                def interrupt() -> None:
+                    if not patience.expired():  # a second reason may come before the first is heard in here
+                        patience.reschedule(loop.time())
+
+                self._interrupt = interrupt
+                timer = clock.call_at(clock.monotonic() + seconds, interrupt)
                 try:
                     top, came_to = await answer
                 finally:

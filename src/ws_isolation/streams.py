@@ -259,8 +259,9 @@ class LiveStream:
 
     @property
     def is_idle(self) -> bool:
-        """Whether nobody listens, no run is open and no work goes on."""
-        return not (self.sessions or self.runs or self.work)
+        """Whether nobody listens, no run is open, no work goes on and no event of a run is on its way to an engine."""
+        is_waited_for = self._turn is not None and self._turn.locked()
+        return not (self.sessions or self.runs or self.work or is_waited_for)
 
 
 @final

@@ -14,7 +14,7 @@ from typing_extensions import override
 from tests.logs import TIME, NoReader, put
 from tests.openings import MemoryOpening
 from tests.shell import note
-from ws_isolation import Handshake, ManagerFactory, Session, Settings, UserExecutionContext
+from ws_isolation import Handshake, ManagerFactory, Session, Settings, UserExecutionContext, closing
 from ws_isolation.backplanes.base import Listener
 from ws_isolation.backplanes.memory import MemoryBackplane
 from ws_isolation.errors import EngineTimeoutError, EngineUnavailableError
@@ -138,11 +138,12 @@ class Node:
 
     engine: Engine | MemoryBackplane
     clock: FakeClock = attrs.field(factory=FakeClock)
+    settings: Settings | None = None
     factory: ManagerFactory = attrs.field(init=False)
     tasks: list[asyncio.Task[None]] = attrs.field(factory=list["asyncio.Task[None]"])
 
     def __attrs_post_init__(self) -> None:
-        self.factory = ManagerFactory(clock=self.clock, backplane=self.engine)
+        self.factory = ManagerFactory(self.settings, clock=self.clock, backplane=self.engine)
 
     async def connect(self, start: Start = None) -> RecordingTransport:
         """
@@ -368,6 +369,33 @@ async def test_ended_while_joining(happens: str, events: int) -> None:
     await node.stop()
 
 
+@pytest.mark.requirement("P2", "WS-10")
+async def test_two_reasons_to_stop_joining() -> None:
+    """
+    Revoked around the moment at which the engine's time is over, in whatever turn of the loop: one of both is told.
+    """
+    outcomes: set[type] = set()
+    for turns in range(80):
+        node = Node(engine := Engine())
+        engine.opens.clear()
+        joining = asyncio.create_task(node.connect())
+        await settle()
+        (session,) = node.factory._runtime.sessions
+        advancing = asyncio.create_task(node.clock.advance(node.factory.settings.engine_seconds))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        session.close(closing.REVOKED)
+        outcome = (await asyncio.gather(joining, advancing, return_exceptions=True))[0]
+        outcomes.add(type(outcome))
+        engine.opens.set()
+        await node.stop()
+
+        assert 0 == node.factory.stats().sessions
+        assert isinstance(outcome, EngineTimeoutError) or closing.REVOKED is session.code
+
+    assert {EngineTimeoutError, RecordingTransport} == outcomes
+
+
 @pytest.mark.requirement("P2", "P5", "WS-10")
 @pytest.mark.parametrize("happens", ["revoke", "drain"])
 async def test_ended_before_it_is_served(happens: str) -> None:
@@ -534,3 +562,65 @@ async def test_no_window() -> None:
 
     assert 0 == plane.size
     assert () == (await plane.read(identity, before)).entries
+
+
+@attrs.define(eq=False)
+class Slow(Engine):
+    """
+    An engine that takes its time for what is published.
+    """
+
+    takes: asyncio.Event = attrs.field(factory=asyncio.Event)
+
+    @override
+    async def publish(self, identity: Identity, draft: Draft, /) -> Envelope:
+        """
+        Publish when it may.
+        """
+        await self.takes.wait()
+        return await self.inner.publish(identity, draft)
+
+
+@pytest.mark.requirement("P3")
+async def test_a_run_that_begins_as_its_stream_ends() -> None:
+    """
+    A stream whose time is over is kept while the engine is asked about a run's event: the run's order is known on.
+    """
+    node = Node(engine := Slow())
+    engine.takes.set()
+    await node.send(1)
+    await node.clock.advance(node.factory.settings.stream_seconds - 1)
+    engine.takes.clear()
+
+    async def work() -> None:
+        async with node.factory.create_manager(make_context()).run("assistant") as run:
+            await run.thinking("begun late")
+
+    working = asyncio.create_task(work())
+    await node.clock.advance(2)
+    engine.takes.set()
+    await working
+    assert 1 == node.factory.stats().streams
+    await node.clock.advance(2 * node.factory.settings.stream_seconds)
+
+    assert 0 == node.factory.stats().streams
+    await node.stop()
+
+
+@pytest.mark.requirement("P3")
+async def test_a_history_that_never_comes() -> None:
+    """
+    An engine that hangs while a history is read again is asked again in ``tip_seconds``: what came is late, not lost.
+    """
+    node = Node(engine := Engine(), settings=Settings(tip_seconds=1.0))
+    socket = await node.connect()
+    engine.opens.clear()
+    await node.clock.advance(2 * node.factory.settings.tip_seconds)
+    await node.send(1)
+    assert [] == values(socket)
+    await asyncio.wait(node.factory._runtime._readings)
+    engine.opens.set()
+    await node.send(2)
+
+    assert [1, 2] == values(socket)
+    await node.stop()

@@ -11,7 +11,7 @@ import pytest
 
 from tests.backplanes.shared import Node, SharedEngine, nodes
 from tests.backplanes.test_joining import Engine
-from tests.shell import Bench
+from tests.shell import Bench, until_over
 from ws_isolation import IsolatedManager, ManagerFactory, Settings, errors
 from ws_isolation.backplanes.base import Lease
 from ws_isolation.keys import Identity, identity_of
@@ -287,6 +287,48 @@ async def test_no_lease_without_a_session() -> None:
     assert 4200 == coming.code
     assert [] == await ids(a)
     await stop(a)
+
+
+@pytest.mark.requirement("P5")
+async def test_no_lease_after_the_stop() -> None:
+    """One whose place is given once its factory has stopped gets no session, and no lease stays or is renewed."""
+    engine, (a,) = nodes(1)
+    slow = engine.slow["enter"] = asyncio.Event()
+    coming = await a.visit()
+    stopping = asyncio.create_task(a.factory.stop())
+    await settle()
+    await engine.clock.advance(30)
+    await stopping
+    slow.set()
+    await coming.task
+
+    assert 4300 == coming.code
+    assert () == await engine.present(ALICE)
+    await engine.clock.advance(100)
+    assert [] == engine.renewals
+
+
+@pytest.mark.requirement("P5")
+async def test_no_lease_for_a_socket_that_was_too_late() -> None:
+    """Revoked in whatever turn of the loop in which the engine's answer comes, a socket of one's own keeps no lease."""
+    for turns in range(12):
+        engine, (a,) = nodes(1)
+        slow = engine.slow["enter"] = asyncio.Event()
+
+        async def attached(node: Node) -> None:
+            async with node.factory.attach(make_context(), RecordingTransport()) as session:
+                await until_over(session)
+
+        attaching = asyncio.create_task(attached(a))
+        await settle()
+        slow.set()
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        await a.factory.revoke(ALICE)
+        await attaching
+
+        assert (0, ()) == (len(a.factory._runtime.places or ()), await engine.present(ALICE))
+        await stop(a)
 
 
 @pytest.mark.requirement("P5")

@@ -219,6 +219,23 @@ async def test_an_older_answer_is_not_a_newer_one() -> None:
 
 
 @pytest.mark.requirement("WS-10")
+async def test_a_shorter_record_does_not_end_a_longer_one() -> None:
+    """What could not be written bars here for as long as was said, also after a shorter record was written."""
+    engine, (a,) = nodes(1)
+    engine.failing = {"revoke"}
+    with pytest.raises(errors.EngineUnavailableError):
+        await a.factory.revoke(ALICE)
+    engine.failing = set()
+    await a.factory.revoke(ALICE, until=a.factory.utc_now() + timedelta(seconds=100))
+    await engine.clock.advance(200)
+
+    assert not await engine.bars(ALICE)
+    assert await a.factory.bars(ALICE)
+    assert await a.factory.lift(ALICE)
+    assert not await a.factory.bars(ALICE)
+
+
+@pytest.mark.requirement("WS-10")
 async def test_lifted_elsewhere_is_lifted_here() -> None:
     """What this node noted of a record does not outlive the record, and a note is not for another identity."""
     _, (a, b) = nodes()
