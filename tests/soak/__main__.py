@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -24,9 +25,18 @@ def main() -> int:
     parser.add_argument("--pause", type=float, default=Plan().pause, help="seconds between two faults")
     parser.add_argument("--faults", nargs="+", choices=sorted(set(ALL)), default=list(ALL))
     parser.add_argument("--broken", choices=("", "silent", "counting"), default="")
-    given = vars(parser.parse_args())
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that every process ends with this one
+    given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        outcome = asyncio.run(soak(Plan(**{**given, "faults": tuple(given["faults"])}), Path(folder)))
+        plan = Plan(
+            sessions=given.sessions,
+            seconds=given.seconds,
+            rate=given.rate,
+            pause=given.pause,
+            faults=tuple(given.faults),
+            broken=given.broken,
+        )
+        outcome = asyncio.run(soak(plan, Path(folder)))
     sys.stdout.write("\n".join([*outcome.lines(), ""]))
     return int(bool(outcome.bad))
 

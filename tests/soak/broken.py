@@ -39,7 +39,7 @@ def counting(app: Any) -> Any:
     Follow a counter instead of the chain, and do not look at the tip: epoch and offset, as others do.
     """
     Chain.follow = _follow  # type: ignore[method-assign]
-    from ws_isolation import streams  # noqa: PLC0415
+    from ws_isolation import streams
 
     streams.LiveStream.interrupted = lambda self: None  # type: ignore[method-assign]
     return app

@@ -143,23 +143,14 @@ def _events(verdict: Verdict, name: str, client: dict[str, Any], ledger: Ledger)
     accepted, tried = ledger.accepted.get(user, []), ledger.tried.get(user, {})
     order = {number: (place, event_id) for place, (number, event_id) in enumerate(accepted)}
     ids: dict[Any, str] = {}
-    stands, gaps = -1, []
+    stands = -1
+    gaps: list[list[Any]] = []
     for entry in log:
         if entry[0] == "gap":
             gaps.append(entry)
-        if entry[0] != "event":
+        if entry[0] != "event" or not _is_new(verdict, name, user, entry, ids):
             continue
-        (whose, number), seq, event_id = entry[2], entry[3], entry[4]
-        if whose != user:
-            verdict.foreign += 1
-            verdict.bad.append(f"{name}: foreign event of {whose}")
-            continue
-        if number in ids:
-            if ids[number] != event_id:
-                verdict.bad.append(f"{name}: event {number} came with two ids")
-            continue
-        ids[number] = event_id
-        verdict.events += 1
+        number, event_id = entry[2][1], entry[4]
         if number not in tried:
             verdict.bad.append(f"{name}: event {number} was never sent")
         if number not in order:
@@ -170,9 +161,24 @@ def _events(verdict: Verdict, name: str, client: dict[str, Any], ledger: Ledger)
         if place <= stands:
             verdict.bad.append(f"{name}: event {number} after event {accepted[stands][0]}")
             continue
-        _missed(verdict, name, accepted[stands + 1 : place], [*gaps], f"before {number} at {seq}")
+        _missed(verdict, name, accepted[stands + 1 : place], gaps, f"before {number} at {entry[3]}")
         stands, gaps = place, []
     _missed(verdict, name, accepted[stands + 1 :], gaps, "at the end")
+
+
+def _is_new(verdict: Verdict, name: str, user: str, entry: list[Any], ids: dict[Any, str]) -> bool:
+    (whose, number), event_id = entry[2], entry[4]
+    if whose != user:
+        verdict.foreign += 1
+        verdict.bad.append(f"{name}: foreign event of {whose}")
+        return False
+    if number in ids:
+        if ids[number] != event_id:
+            verdict.bad.append(f"{name}: event {number} came with two ids")
+        return False  # its id is known: a client drops it
+    ids[number] = event_id
+    verdict.events += 1
+    return True
 
 
 def _missed(verdict: Verdict, name: str, missed: list[tuple[Any, str]], gaps: list[list[Any]], where: str) -> None:

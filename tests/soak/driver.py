@@ -62,7 +62,7 @@ class Sender:
     ledger: Ledger = attrs.field(factory=Ledger)
     _numbers: dict[str, int] = attrs.field(factory=dict[str, int])
     _busy: set[str] = attrs.field(factory=set[str])
-    _tasks: "set[asyncio.Task[None]]" = attrs.field(factory=set["asyncio.Task[None]"])
+    _tasks: set[asyncio.Task[None]] = attrs.field(factory=set["asyncio.Task[None]"])
 
     async def run(self, over: asyncio.Event) -> None:
         """
@@ -131,6 +131,7 @@ class Outcome:
     ledger: Ledger
     faults: list[str]
     complaints: list[str]
+    drains: list[float]
 
     @property
     def bad(self) -> list[str]:
@@ -146,6 +147,7 @@ class Outcome:
         accepted = sum(map(len, self.ledger.accepted.values()))
         return [
             f"{'done':12}{', '.join(self.faults)}",
+            f"{'drains':12}{', '.join(f'{seconds:.1f} s' for seconds in self.drains)}",
             f"{'accepted':12}{accepted}",
             f"{'refused':12}{dict(self.ledger.refused)}",
             *self.verdict.lines(),
@@ -171,7 +173,7 @@ async def soak(plan: Plan, folder: Path) -> Outcome:
         said = [client for file in files for client in json.loads(file.read_text("utf-8"))]
     verdict = check(said, sender.ledger, made.faults)
     done = [f"{fault.kind} {fault.ended - fault.began:.1f} s" for fault in made.faults]
-    return Outcome(verdict, sender.ledger, done, made.complaints())
+    return Outcome(verdict, sender.ledger, done, made.complaints(), made.drains)
 
 
 async def _crowds(made: Fleet, plan: Plan, folder: Path) -> tuple[list[subprocess.Popen[bytes]], list[Path]]:

@@ -44,6 +44,8 @@ class Fleet:
     workers: dict[str, subprocess.Popen[bytes]] = attrs.field(factory=dict[str, "subprocess.Popen[bytes]"])
     others: list[subprocess.Popen[bytes]] = attrs.field(factory=list["subprocess.Popen[bytes]"])
     faults: list[Fault] = attrs.field(factory=list[Fault])
+    drains: list[float] = attrs.field(factory=list[float])
+    """Seconds that each drain took, as the worker itself saw it."""
     _count: int = 0
 
     @property
@@ -117,7 +119,7 @@ class Fleet:
             post = self.hub.named(name)
             assert post is not None
             post.is_leaving = True
-            await post.ask(drain=True)
+            self.drains += await post.ask(drain=True)
             process = self.workers.pop(name)
             process.send_signal(signal.SIGTERM)
             code = await asyncio.to_thread(process.wait, _GRACE)
@@ -165,7 +167,7 @@ class Fleet:
 
     async def _joined(self, name: str) -> None:
         async with asyncio.timeout(60):
-            while self.hub.named(name) is None:
+            while self.hub.named(name) is None:  # another process
                 assert self.workers[name].poll() is None, (self.folder / f"{name}.log").read_text()
                 await asyncio.sleep(0.02)
 
@@ -215,7 +217,7 @@ async def fleet(folder: Path, *, workers: int = 4, broken: str = "") -> AsyncGen
         engines.append(Engine(folder / name, options=_KEEPS))
     hub, forwarder = Hub(), Forwarder(engines[0].port)
     with socket.create_server(("127.0.0.1", 0), backlog=1_024) as listener:
-        made = Fleet(folder, hub, forwarder, *engines, listener, broken)
+        made = Fleet(folder, hub, forwarder, engines[0], engines[1], listener, broken)
         try:
             await hub.start()
             await forwarder.start()
