@@ -223,7 +223,8 @@ def _gaps(verdict: Verdict, name: str, log: list[list[Any]], faults: list[Fault]
             continue
         verdict.gaps[rest[0]] += 1
         if not any(fault.loses and before < fault.ended and fault.began <= when for fault in faults):
-            verdict.bad.append(f"{name}: a gap ({rest[0]}) though the engine had lost nothing")
+            ago = f"{when - before:.3f} s after another" if before > 0 else "the first"
+            verdict.bad.append(f"{name}: a gap ({rest[0]}, {ago}) though the engine had lost nothing")
         before = when
 
 

@@ -145,7 +145,7 @@ class Fleet:
         """
         await asyncio.to_thread(self.replica.ask, b"REPLICAOF 127.0.0.1 %d" % self.master.port)
         async with asyncio.timeout(_GRACE):
-            while b"master_link_status:up" not in await asyncio.to_thread(self.replica.ask, b"INFO replication"):
+            while b"master_link_status:up" not in await asyncio.to_thread(self.replica.ask, b"INFO replication"):  # noqa: ASYNC110
                 await asyncio.sleep(0.05)
 
     async def fail_over(self, *, lag: float = 1.5, seconds: float = 0.5) -> None:
@@ -181,7 +181,12 @@ class Fleet:
         found: list[str] = []
         for path in sorted(self.folder.glob("worker-*.log")):
             lines = path.read_text("utf-8", "replace").splitlines()
-            found += [f"{path.stem}: {line}" for line in lines if "Traceback" in line or "security" in line]
+            found += [f"{path.stem}: {line}" for line in lines if "security" in line]
+            inside = False
+            for line in lines:  # what ends a traceback is the first line after it that is not indented
+                if inside and not line.startswith((" ", "Traceback")):
+                    found.append(f"{path.stem}: {line}")
+                inside = line.startswith("Traceback") or (inside and line.startswith(" "))
         return found
 
     async def end(self) -> None:
