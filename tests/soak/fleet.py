@@ -24,6 +24,13 @@ from tests.soak.control import Hub
 from tests.soak.forwarder import Forwarder
 
 ROOT: Final = Path(__file__).parents[2]
+_OF_AN_ENGINE_AWAY: Final = (
+    "ws_isolation.errors.EngineTimeoutError",
+    "ws_isolation.errors.EngineUnavailableError",
+    "asyncio.exceptions.CancelledError",  # what these two were made of
+    "TimeoutError",
+)
+"""What a worker rightly reports of an engine that was taken away."""
 _GRACE: Final = 30.0
 _KEEPS: Final = ("--appendonly", "yes", "--appendfsync", "everysec", "--repl-diskless-sync-delay", "0")
 
@@ -184,7 +191,7 @@ class Fleet:
             found += [f"{path.stem}: {line}" for line in lines if "security" in line]
             inside = False
             for line in lines:  # what ends a traceback is the first line after it that is not indented
-                if inside and not line.startswith((" ", "Traceback")):
+                if inside and line and not line.startswith((" ", "Traceback", *_OF_AN_ENGINE_AWAY)):
                     found.append(f"{path.stem}: {line}")
                 inside = line.startswith("Traceback") or (inside and line.startswith(" "))
         return found
