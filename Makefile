@@ -9,6 +9,8 @@ PYTHON ?= python3
 # Processes of a test run, and options for one: make test PYTEST_OPTIONS="-p no:randomly".
 WORKERS ?= 2
 PYTEST_OPTIONS ?=
+# Options for the soak: make soak SOAK="--seconds 60 --sessions 200".
+SOAK ?=
 # Options for the benchmark: make bench-quick BENCH="--only W2 --peers by_hand,ws_isolation".
 BENCH ?=
 
@@ -27,8 +29,8 @@ export PIP_ROOT_USER_ACTION := ignore
 # Plain pip 23, which Python 3.11 brings, knows no dependency groups: --group came with 25.1.
 UPGRADE_PIP = -m pip install --quiet --upgrade "pip>=25.1"
 
-.PHONY: help demo test test-all lint typing docs scenarios bench bench-quick bench-record bench-import bench-stalled build clean \
-	test-browser test-downstream test-wheel test-wheel-one test-lowest test-no-extras test-cuts chromium
+.PHONY: help demo test test-all lint typing docs scenarios bench bench-quick bench-record bench-import bench-stalled \
+	soak build clean test-browser test-downstream test-wheel test-wheel-one test-lowest test-no-extras test-cuts chromium
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | \
@@ -116,6 +118,9 @@ bench-import: .venv/.dev  ## what `import ws_isolation` costs beyond msgspec and
 
 bench-stalled: .venv/.dev  ## what one stalled reader costs everybody else: p99 with it beside p99 without
 	$(BIN)/python bench/stalled_reader.py
+
+soak: .venv/.dev  ## ten minutes of four workers, 2,000 sessions, and kills of workers and engine
+	$(BIN)/python -m tests.soak $(SOAK)
 
 # --- what pip cannot bring --------------------------------------------------------------------
 

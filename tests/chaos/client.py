@@ -146,6 +146,8 @@ class History:
         self.gaps.append(Gap(reason, self.cursor, top))
         if self.cursor is not None and self.cursor.epoch != top.epoch:
             self.got.clear()  # another history: its places are given out anew
+        for seq in [seq for seq in self.got if seq > top.seq]:
+            del self.got[seq]  # so are those that the engine has lost
         self.cursor = top
         self._waiting = False
 

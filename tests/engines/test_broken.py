@@ -25,6 +25,7 @@ from ws_isolation import errors, streams
 from ws_isolation.backplanes.base import Lease
 from ws_isolation.backplanes.redis import RedisBackplane
 from ws_isolation.backplanes.redis.letters import Letters
+from ws_isolation.backplanes.redis.link import Link
 from ws_isolation.backplanes.redis.names import Names
 from ws_isolation.backplanes.redis.pending import Job, Pending
 from ws_isolation.backplanes.redis.topics import Topics
@@ -264,7 +265,7 @@ async def test_a_place_that_is_given_up_gives_others_answers(
         await plane.revoke(alice, None)
         await until(lambda: plane._link is not None and not plane._link.waiting)
         made = plane._link
-        assert made is not None
+        assert isinstance(made, Link)
         assert made._line is not None
         if broken:
             made._line.waiting = Skipping()

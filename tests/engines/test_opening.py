@@ -22,6 +22,7 @@ from ws_isolation import errors
 from ws_isolation.backplanes.base import Lease
 from ws_isolation.backplanes.redis import RedisBackplane, link
 from ws_isolation.backplanes.redis.line import Line
+from ws_isolation.backplanes.redis.link import Link
 from ws_isolation.ids import new_uuid7
 from ws_isolation.keys import Identity
 from ws_isolation.stream import Draft, Page
@@ -338,7 +339,7 @@ async def test_full() -> None:
     async with liar(EVALSHA=b"") as engine, backplane(engine, answer_seconds=5.0, send_seconds=0.3) as plane:
         await asyncio.gather(plane.lift(ALICE), return_exceptions=True)
         made = plane._link
-        assert made is not None
+        assert isinstance(made, Link)
         made._pending._most = 2
         engine.answers["EXISTS"] = b":0\r\n"
         calls = [plane.bars(ALICE) for _ in range(20)]
@@ -440,7 +441,7 @@ async def test_what_is_over_when_the_answer_comes() -> None:
         assert await plane.bars(ALICE)
         await until(lambda: any(command[0] == b"GET" for command in engine.heard))
         made = plane._link
-        assert made is not None
+        assert isinstance(made, Link)
         await until(lambda: not made.waiting)
         await plane.close()
         made.drop("EVICTS")

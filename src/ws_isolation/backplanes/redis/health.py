@@ -18,7 +18,8 @@ class Health:
     How one process stands with its engine: for a readiness probe, and for metrics. No id in it.
 
     Attributes:
-        is_up: Whether there is a connection that answers and on which the node hears itself; to each master of a Cluster.
+        is_up: Whether there is a connection that answers and on which the node hears itself; to each
+            master of a Cluster.
         problem: Why there is none, in a few words; empty while there is one.
         server: What the engine said it is, when it was connected to last.
         notes: What ought to be mended: a clock that is wrong, a policy that cannot be read.
