@@ -87,6 +87,8 @@ class Lifecycle:
         """
         Return the ``run_seq`` that *event* gets, None where it has none.
 
+        The error of a run that did not begin here has none: where it did, others have counted.
+
         Raises:
             LifecycleError: The event is not legal now. Nothing changed.
         """
@@ -104,7 +106,7 @@ class Lifecycle:
                 _fail("L01", f"{event.type} belongs to a run: send it through 'async with manager.run(...) as run'")
             return None
         self._check_new(event, run_id)
-        return 1 if event.durable else None
+        return 1 if isinstance(event, AgentStarted) else None
 
     def apply(self, event: Event, /) -> None:
         """Record that *event*, which ``check`` has accepted, was appended."""

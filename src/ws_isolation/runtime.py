@@ -28,10 +28,12 @@ from .backplanes.memory import MemoryBackplane
 from .chain import Chain
 from .clockwork import Clockwork
 from .delivery import Delivery
+from .doubts import was_stored, what_closes
 from .errors import (
     ConcurrencyError,
     EngineTimeoutError,
     EngineUnavailableError,
+    InvalidEventError,
     InvalidStateError,
     type_name,
 )
@@ -380,7 +382,10 @@ class Runtime:
         turn = None if self._given is None or event.run_id is UNSET else live.turn()
         if turn is not None:
             await turn.acquire()
+        draft: Draft | None = None
         try:
+            if turn is not None and live.doubt is not None:
+                await self._settle(live)
             run_seq = live.lifecycle.check(event)
             draft = Draft(
                 event=event,
@@ -392,6 +397,10 @@ class Runtime:
             )
             envelope = await self.backplane.publish(identity, draft)
             live.lifecycle.apply(event)
+        except BaseException as error:
+            if turn is not None and draft is not None:
+                self._doubt(live, draft, error)
+            raise
         finally:
             if turn is not None:
                 turn.release()
@@ -402,6 +411,56 @@ class Runtime:
             self.observer.event_published(event.type, durable=event.durable)
         queued, refused = live.counts if live.last is envelope else (0, 0)
         return Delivery(envelope.id, envelope.seq, queued, refused)
+
+    def _doubt(self, live: LiveStream, draft: Draft, error: BaseException) -> None:
+        """Note that an event of a run may be in the stream or not; the turn is held."""
+        if draft.event.durable and not isinstance(error, InvalidEventError):
+            live.doubt = draft
+            self._look_at(live, self._next_tip())
+
+    async def _settle(self, live: LiveStream) -> None:
+        """
+        Find out what became of the event in doubt, before anything else of a run gets its place; the turn is held.
+
+        Raises what the engine raises, or is cancelled: the doubt stays, and nothing was sent.
+        """
+        draft = live.doubt
+        if draft is None:
+            return
+        page = await self.backplane.read(live.identity, "window")
+        live.doubt = None
+        is_stored = was_stored(draft, page)
+        if is_stored:
+            live.lifecycle.apply(draft.event)
+        event = what_closes(draft.event, is_stored=is_stored)
+        if event is None:
+            return
+        repair = Draft(
+            event=event,
+            owner=live.identity,
+            id=new_uuid7(),
+            time=format_unix(self.clock.unix()),
+            run_seq=live.lifecycle.check(event),
+            event_bytes=self.settings.event_bytes,
+        )
+        try:
+            envelope = await self.backplane.publish(live.identity, repair)
+        except BaseException as error:
+            self._doubt(live, repair, error)
+            raise
+        live.lifecycle.apply(event)
+        if live.last is not envelope and live.chain is not None:
+            live.arrived(envelope)
+        if self.observer is not None:
+            self.observer.event_published(event.type, durable=event.durable)
+
+    async def _settle_soon(self, live: LiveStream) -> None:
+        try:
+            async with live.turn():
+                await self._settle(live)
+        except Exception as error:  # noqa: BLE001  # an engine may raise anything; the next look asks again
+            report(logging.WARNING, "what became of an event is not known yet", error=error)
+            self._look_at(live, self._next_tip())
 
     def run_opened(self, identity: Identity, run: Run, /) -> None:
         """Note an open run of the identity, for a client's ``stop``."""
@@ -603,6 +662,8 @@ class Runtime:
         if now < live.due:
             return  # an earlier look has been scheduled since, and has scheduled the next
         live.due = float("inf")
+        if live.doubt is not None:
+            self._in_background(self._settle_soon(live), "ws-doubt")
         if live.sessions:
             self._look_at_tip(live, now)
             return  # the end of the last session schedules the next look

@@ -23,6 +23,7 @@ from .stream import Cursor, Gap, Page, Resumed, answer
 if TYPE_CHECKING:
     from .events.envelope import Envelope
     from .keys import Identity
+    from .stream import Draft
 
 __all__ = ("LiveStream", "OpenRun", "Reader", "Streams", "Subscriber")
 
@@ -89,6 +90,7 @@ class LiveStream:
         "chain",
         "counts",
         "detached_at",
+        "doubt",
         "due",
         "identity",
         "joining",
@@ -109,6 +111,8 @@ class LiveStream:
         self.chain: Chain | None = None
         """Where its sessions have got to; None before the first one."""
         self.lifecycle: Lifecycle = Lifecycle()
+        self.doubt: Draft | None = None
+        """An event of a run that may be in the stream or not: nothing of a run gets a place before that is known."""
         self.sessions: tuple[Subscriber, ...] = ()
         self.runs: dict[str, OpenRun] = {}
         self.work: set[asyncio.Task[Any]] = set()

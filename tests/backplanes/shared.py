@@ -73,6 +73,8 @@ class SharedEngine:
     slow: dict[str, asyncio.Event] = attrs.field(factory=dict[str, asyncio.Event])
     """Calls whose answers wait, by name, on their way back."""
     failing: set[str] = attrs.field(factory=set[str])
+    forgetting: set[str] = attrs.field(factory=set[str])
+    """Calls that are done and whose answers get lost, by name."""
     relays: dict[int, _Relay] = attrs.field(factory=dict[int, _Relay])
     renewals: list[int] = attrs.field(factory=list[int])
     """How many leases each renewal had."""
@@ -103,12 +105,18 @@ class SharedEngine:
     async def _answered(self, call: str) -> None:
         if call in self.slow:
             await self.slow[call].wait()
+        if call in self.forgetting:
+            msg = "canary: the answer is lost"
+            raise ConnectionError(msg)
 
     async def publish(self, identity: Identity, draft: Draft, /) -> Envelope:
         """
         Pass on.
         """
-        return await self.inner.publish(identity, draft)
+        await self._reached("publish")
+        envelope = await self.inner.publish(identity, draft)
+        await self._answered("publish")
+        return envelope
 
     async def subscribe(self, identity: Identity, listener: Listener, /) -> None:
         """

@@ -20,6 +20,7 @@ def check(world: World) -> None:
     """
     nothing_foreign(world)
     in_order(world)
+    runs_in_order(world)
     nothing_lost(world)
     nothing_after_authority(world)
     every_close_explained(world)
@@ -63,9 +64,6 @@ def in_order(world: World) -> None:
     while the engine is sound.
     """
     is_sound = not world.history.count("trouble")
-    # An engine that stores and does not say so, or a node that starts again, leaves a run with its old number.
-    forgets = any(entry.kind == "trouble" and entry.id == "forgets" for entry in world.history.entries)
-    forgets = forgets or world.history.count("up") > len(world.nodes)
     lines: dict[int, _Line] = {}
     got: dict[int, set[str]] = {}
     places: dict[str, float] = {}
@@ -75,8 +73,7 @@ def in_order(world: World) -> None:
         elif entry.kind == "wrote":
             line = lines.setdefault(entry.socket, _Line())
             _next_on(line, entry, is_sound=is_sound)
-            if not forgets:
-                _next_of_run(line, entry)
+            _next_of_run(line, entry)
         elif entry.kind == "read" and "seq" in entry.frame and _is_event(entry):
             event_id, seen = entry.frame["id"], got.setdefault(entry.device, set())
             assert places.get(event_id) == entry.frame["seq"], f"INV2: never sent, or not at this place: {entry}"
@@ -107,6 +104,34 @@ def _next_of_run(line: _Line, entry: Entry) -> None:
         run_id, run_seq = entry.frame["run_id"], entry.frame["run_seq"]
         assert run_seq > line.runs.get(run_id, 0), f"INV2: a run out of order: {entry}"
         line.runs[run_id] = run_seq
+
+
+def runs_in_order(world: World) -> None:
+    """
+    INV2: of the events that the engine keeps, those of a run are numbered from 1 on, none twice and none left out.
+
+    The last of them is the one end that a run may have. Where the engine lost some, the numbers rise. The error of a
+    run that its sender did not begin, or not in this life, has no number.
+    """
+    runs: dict[str, dict[str, Entry]] = {}
+    fell_back: set[str] = set()
+    of: dict[str, str] = {}
+    for entry in world.history.entries:
+        if entry.kind == "stored" and entry.run is not None:
+            before = runs.setdefault(entry.run, {})
+            of[entry.id] = entry.run
+            assert not any(one.is_end for one in before.values()), f"INV2: something after the end of a run: {entry}"
+            last = max((one.run_seq or 0 for one in before.values()), default=0)
+            if entry.run_seq is None:
+                assert entry.is_end, f"INV2: no place in its run: {entry}"
+            elif entry.run in fell_back:
+                assert entry.run_seq > last, f"INV2: a place in a run that was given twice: {entry}"
+            else:
+                assert entry.run_seq == last + 1, f"INV2: not the next place in its run, after {last}: {entry}"
+            before[entry.id] = entry
+        elif entry.kind == "lost" and entry.id in of:
+            runs[of[entry.id]].pop(entry.id)
+            fell_back.add(of[entry.id])
 
 
 def _whole_text(line: _Line, entry: Entry) -> None:

@@ -131,7 +131,7 @@ class TroubledEngine:
         """
         if envelope.durable and envelope.id not in self.known:
             self.known.add(envelope.id)
-            thread = envelope.event.thread_id
+            thread, run = envelope.event.thread_id, envelope.event.run_id
             self.history.note(
                 "stored",
                 who=self.who_is[envelope.owner.key],
@@ -139,6 +139,9 @@ class TroubledEngine:
                 number=envelope.seq,
                 epoch=envelope.epoch,
                 thread=thread if isinstance(thread, str) else None,
+                run=run if isinstance(run, str) else None,
+                run_seq=envelope.run_seq,
+                is_end=envelope.event.final,
             )
 
     async def publish(self, identity: Identity, draft: Draft, /) -> Envelope:

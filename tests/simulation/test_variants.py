@@ -15,7 +15,9 @@ from tests.simulation.life import live
 from ws_isolation import closing, runtime, streams
 from ws_isolation.access import Access
 from ws_isolation.chain import Arrival, Chain
-from ws_isolation.events import Envelope
+from ws_isolation.events import Envelope, Event
+from ws_isolation.lifecycle import Lifecycle
+from ws_isolation.runtime import Runtime
 from ws_isolation.session import Session
 from ws_isolation.session_core import SessionCore, State
 from ws_isolation.steps import Close, Finished, Received
@@ -171,6 +173,26 @@ def _trusts_the_clock(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(SessionCore, "__init__", begin)
 
 
+def _no_doubt(patch: pytest.MonkeyPatch) -> None:
+    """Take an event for not stored because the engine did not answer."""
+
+    def never(_self: Runtime, _live: LiveStream, _draft: object, _error: BaseException) -> None:
+        pass
+
+    patch.setattr(Runtime, "_doubt", never)
+
+
+def _counts_anew(patch: pytest.MonkeyPatch) -> None:
+    """Give the error of a run that did not begin here the first place."""
+    check = Lifecycle.check
+
+    def first(self: Lifecycle, event: Event, /) -> int | None:
+        number = check(self, event)
+        return 1 if number is None and event.final else number
+
+    patch.setattr(Lifecycle, "check", first)
+
+
 @pytest.mark.scenario("S65")
 @pytest.mark.requirement("P1", "P2", "P3", "P5")
 @pytest.mark.timeout(120)
@@ -187,6 +209,8 @@ def _trusts_the_clock(patch: pytest.MonkeyPatch) -> None:
         (_replays_a_part, ("INV3: lost in silence",)),
         (_keeps_sessions, ("INV6: streams stay", "INV6: somebody still listens")),
         (_trusts_the_clock, ("INV4: an event after the authority ended",)),
+        (_no_doubt, ("INV2: not the next place in its run",)),
+        (_counts_anew, ("INV2: not the next place in its run", "INV2: a place in a run")),
     ],
     ids=lambda value: value.__name__.strip("_") if callable(value) else "",
 )
