@@ -75,6 +75,7 @@ class SharedEngine:
     failing: set[str] = attrs.field(factory=set[str])
     forgetting: set[str] = attrs.field(factory=set[str])
     """Calls that are done and whose answers get lost, by name."""
+    loses_with: Exception = attrs.field(factory=lambda: ConnectionError("canary: the answer is lost"))
     relays: dict[int, _Relay] = attrs.field(factory=dict[int, _Relay])
     renewals: list[int] = attrs.field(factory=list[int])
     """How many leases each renewal had."""
@@ -106,8 +107,7 @@ class SharedEngine:
         if call in self.slow:
             await self.slow[call].wait()
         if call in self.forgetting:
-            msg = "canary: the answer is lost"
-            raise ConnectionError(msg)
+            raise self.loses_with
 
     async def publish(self, identity: Identity, draft: Draft, /) -> Envelope:
         """

@@ -176,17 +176,12 @@ async def test_a_start_that_never_got_there() -> None:
 async def test_a_tool_whose_answer_was_lost(error: type[Exception]) -> None:
     """A tool call that was not entered and is in the stream all the same is closed by its run."""
     async with place() as here:
+        here.engine.loses_with = error("publish()", "it may be stored")
         async with here.manager.run("a", run_id="r") as run:
-            publish = here.engine.inner.publish
-
-            async def forgets(*about: Any) -> Any:
-                await publish(*about)
-                raise error("publish()", "it may be stored")
-
-            with pytest.MonkeyPatch.context() as patch:
-                patch.setattr(SharedEngine, "publish", lambda _self, *about: forgets(*about))
-                with pytest.raises(error):
-                    await run.tool("search", tool_call_id="c").__aenter__()
+            here.engine.forgetting.add("publish")
+            with pytest.raises(error):
+                await run.tool("search", tool_call_id="c").__aenter__()
+            here.engine.forgetting.clear()
 
         assert [
             ("agent_started", 1),

@@ -110,8 +110,8 @@ def runs_in_order(world: World) -> None:
     """
     INV2: of the events that the engine keeps, those of a run are numbered from 1 on, none twice and none left out.
 
-    The last of them is the one end that a run may have. Where the engine lost some, the numbers rise. The error of a
-    run that its sender did not begin, or not in this life, has no number.
+    The last of them is the one end that a run may have; a run that completes has no tool call open. Where the engine
+    lost some, the numbers rise. The error of a run that its sender did not begin, or not in this life, has no number.
     """
     runs: dict[str, dict[str, Entry]] = {}
     fell_back: set[str] = set()
@@ -129,6 +129,9 @@ def runs_in_order(world: World) -> None:
             else:
                 assert entry.run_seq == last + 1, f"INV2: not the next place in its run, after {last}: {entry}"
             before[entry.id] = entry
+            if entry.text == "agent_completed" and entry.run not in fell_back:
+                calls = [one.tool for one in before.values() if one.tool]
+                assert all(calls.count(call) == 2 for call in calls), f"INV2: a tool call is open: {entry}"
         elif entry.kind == "lost" and entry.id in of:
             runs[of[entry.id]].pop(entry.id)
             fell_back.add(of[entry.id])
@@ -244,6 +247,8 @@ class _Bars:
     everywhere: dict[int, tuple[float, float]] = attrs.field(factory=dict[int, tuple[float, float]])
     """By user: since when at the latest for a node that has to hear of it, and until when."""
     is_troubled: bool = False
+    unheard: dict[int, bool] = attrs.field(factory=dict[int, bool])
+    """By user: whether nodes may have missed the revocation that goes on."""
 
     def take(self, entry: Entry, within: float) -> None:
         """
@@ -252,14 +257,18 @@ class _Bars:
         never = float("inf")
         if entry.kind in {"trouble", "sound"}:
             self.is_troubled = entry.kind == "trouble"
+            self.unheard = {who: self.is_troubled or before for who, before in self.unheard.items()}
             late = {who: end for who, (since, end) in self.everywhere.items() if since > entry.at}
             since = never if self.is_troubled else entry.at + within
             self.everywhere |= {who: (since, end) for who, end in late.items()}
         elif entry.kind == "revoke" and entry.node >= 0:
             self.here[entry.who, entry.node] = max(entry.number, self.here.get((entry.who, entry.node), 0.0))
+        elif entry.kind == "revoking":
+            self.unheard[entry.who] = self.is_troubled
         elif entry.kind == "revoke":
             _, end = self.everywhere.get(entry.who, (0.0, 0.0))
-            self.everywhere[entry.who] = (never if self.is_troubled else entry.at), max(end, entry.number)
+            since = entry.at + (within if self.unheard[entry.who] else 0.0)
+            self.everywhere[entry.who] = (never if self.is_troubled else since), max(end, entry.number)
         elif entry.kind == "lift":
             self.everywhere.pop(entry.who, None)
             self.here = {key: end for key, end in self.here.items() if key[0] != entry.who}
@@ -288,6 +297,7 @@ def nothing_after_authority(world: World) -> None:
         elif entry.kind == "authority":
             until[entry.socket] = entry.number
         elif entry.kind == "wrote" and entry.frame["type"] != "ws.goodbye":
+            assert entry.socket in until, f"INV4: something before its user was authenticated: {entry}"
             barred = bars.hold(entry.who, nodes[entry.socket], entry.at)
             assert not barred, f"INV4: something after the user was revoked: {entry}"
             expired = _is_event(entry) and entry.at > until[entry.socket] + settings.expiry_skew_seconds

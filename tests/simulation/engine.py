@@ -13,7 +13,7 @@ from tests.simulation.history import History
 from ws_isolation import UserExecutionContext
 from ws_isolation.backplanes.base import Lease, Listener
 from ws_isolation.backplanes.memory import MemoryBackplane
-from ws_isolation.events import Envelope
+from ws_isolation.events import Envelope, ToolCompleted, ToolExecuting
 from ws_isolation.keys import Identity, identity_of
 from ws_isolation.settings import Settings
 from ws_isolation.stream import Draft, Page, Start
@@ -86,6 +86,8 @@ class TroubledEngine:
     """By the stream and the very listener."""
     waits: float = 0.0
     """Seconds that each answer takes."""
+    answers_late: float = 0.0
+    """Seconds after which the answer to a publish comes, once it is done."""
     fails: bool = False
     forgets_answers: bool = False
     """Whether a publish fails after it was done."""
@@ -119,7 +121,7 @@ class TroubledEngine:
         """
         End all trouble.
         """
-        self.waits = self.late = 0.0
+        self.waits = self.late = self.answers_late = 0.0
         if self.is_troubled:
             self.is_troubled = False
             self.history.note("sound")
@@ -142,6 +144,8 @@ class TroubledEngine:
                 run=run if isinstance(run, str) else None,
                 run_seq=envelope.run_seq,
                 is_end=envelope.event.final,
+                tool=envelope.event.tool_call_id if isinstance(envelope.event, ToolExecuting | ToolCompleted) else "",
+                text=envelope.event.type,
             )
 
     async def publish(self, identity: Identity, draft: Draft, /) -> Envelope:
@@ -151,6 +155,8 @@ class TroubledEngine:
         await self._answer()
         envelope = await self.inner.publish(identity, draft)
         self.stored(envelope)
+        if self.answers_late:
+            await asyncio.sleep(self.answers_late)
         if self.forgets_answers:
             msg = "the answer was lost"
             raise ConnectionError(msg)

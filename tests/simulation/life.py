@@ -9,7 +9,7 @@ import random
 from typing import Final
 
 from tests.simulation.loop import VirtualLoop, in_virtual_time, quiet
-from tests.simulation.schedule import Profile, Step, profile_of, schedule_of
+from tests.simulation.schedule import Profile, Step, is_shuffled, profile_of, schedule_of
 from tests.simulation.steps import take
 from tests.simulation.world import World
 
@@ -25,7 +25,8 @@ def live(seed: int, steps: tuple[Step, ...] | None = None) -> World:
     """
     profile, chosen = profile_of(seed), schedule_of(seed) if steps is None else steps
     random.seed(seed)  # the jitter of the looks at the tip
-    return in_virtual_time(lambda loop: _live(loop, seed, profile, chosen))
+    dice = random.Random(f"order of {seed}") if is_shuffled(seed) else None
+    return in_virtual_time(lambda loop: _live(loop, seed, profile, chosen), dice)
 
 
 async def _live(loop: VirtualLoop, seed: int, profile: Profile, steps: tuple[Step, ...]) -> World:

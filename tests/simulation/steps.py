@@ -50,6 +50,10 @@ async def _talk(world: World, device: Device, number: float) -> None:
     world.start(world.talk(device, int(number)))
 
 
+async def _labour(world: World, device: Device, number: float) -> None:
+    world.start(world.labour(device, int(number)))
+
+
 async def _cut(_world: World, device: Device, _number: float) -> None:
     if device.socket is not None:
         device.socket.leaves(reads_all=False)
@@ -68,6 +72,14 @@ async def _mute(_world: World, device: Device, _number: float) -> None:
 async def _stall(_world: World, device: Device, _number: float) -> None:
     if device.socket is not None:
         device.socket.stalls()
+
+
+async def _hiccup(world: World, device: Device, number: float) -> None:
+    socket = device.socket
+    if socket is not None and socket.reads:
+        socket.stalls()
+        await _send(world, device, 5)
+        asyncio.get_running_loop().call_later(number, socket.reads_again)
 
 
 async def _read_again(_world: World, device: Device, _number: float) -> None:
@@ -112,9 +124,9 @@ async def _refresh(_world: World, device: Device, number: float) -> None:
 async def _revoke(world: World, device: Device, number: float) -> None:
     node = world.node_of(device)
     if all(one.is_up for one in world.nodes):
-        world.start(world.revoke(node, device.who, number))
-        await asyncio.sleep(0)
-        await asyncio.sleep(0)  # whatever else happens, on this node it is done now
+        told = asyncio.Event()
+        world.start(world.revoke(node, device.who, number, told))
+        await told.wait()  # whatever else happens, on this node it is done now
 
 
 async def _lift(world: World, device: Device, _number: float) -> None:
@@ -153,8 +165,21 @@ async def _waits(world: World, _device: Device, number: float) -> None:
 
 
 async def _fails(world: World, _device: Device, number: float) -> None:
-    world.engine.is_in_trouble("forgets" if number else "")
+    world.engine.is_in_trouble()
     world.engine.fails, world.engine.forgets_answers = not number, bool(number)
+
+
+async def _answers_late(world: World, _device: Device, number: float) -> None:
+    world.engine.is_in_trouble()
+    world.engine.answers_late = number
+
+
+async def _stutters(world: World, device: Device, number: float) -> None:
+    world.start(world.labour(device, 6))
+    await quiet()  # it has begun
+    world.engine.is_in_trouble()
+    world.engine.forgets_answers, world.engine.answers_late = bool(number), 0 if number else 2
+    asyncio.get_running_loop().call_later(2, world.engine.is_sound_again)
 
 
 async def _is_late(world: World, _device: Device, number: float) -> None:
@@ -185,11 +210,13 @@ ACTIONS: Final[dict[str, _Action]] = {
     "send_many": _send,
     "talk": _talk,
     "work": _work,
+    "labour": _labour,
     "cut": _cut,
     "leave": _leave,
     "mute": _mute,
     "stall": _stall,
     "read_again": _read_again,
+    "hiccup": _hiccup,
     "say": _say_something,
     "refresh": _refresh,
     "revoke": _revoke,
@@ -202,6 +229,8 @@ ACTIONS: Final[dict[str, _Action]] = {
     "engine_falls_back": _fall_back,
     "engine_waits": _waits,
     "engine_fails": _fails,
+    "engine_stutters": _stutters,
+    "engine_answers_late": _answers_late,
     "engine_is_late": _is_late,
     "engine_is_deaf": _is_deaf,
     "engine_repeats": _repeats,
