@@ -16,11 +16,14 @@ from .events import AgentCancelled, AgentError, AgentStarted, Problem, ToolCompl
 
 if TYPE_CHECKING:
     from .events import Event
+    from .lifecycle import Lifecycle
     from .stream import Draft, Page
 
-__all__ = ("was_stored", "what_closes")
+__all__ = ("was_stored", "what_closes", "what_ends")
 
 _NOT_BEGUN: Final = Problem(title="The run could not begin.", code="not_begun")
+_ENDED: Final = Problem(title="The run ended before the tool did.", code="run_ended")
+_LOST: Final = Problem(title="The run is over; how it ended is not known.", code="run_lost")
 
 
 def was_stored(draft: Draft, page: Page, /) -> bool:
@@ -59,3 +62,25 @@ def what_closes(event: Event, /, *, is_stored: bool) -> Event | None:
     if isinstance(event, AgentError | AgentCancelled | ToolCompleted) and event.synthetic is True:
         return event
     return None
+
+
+def what_ends(lifecycle: Lifecycle, run_id: str, /) -> Event | None:
+    """
+    Return what is to be sent next for a run that is over and whose end could not be sent; None where it has ended.
+
+    Its open tool calls come first, then an error: what the end was is gone with the run, and a success is not made up.
+    """
+    thread_id = lifecycle.thread_of(run_id)
+    if thread_id is None:
+        return None
+    for call, name in lifecycle.open_tools(run_id):
+        return ToolCompleted(
+            run_id=run_id,
+            thread_id=thread_id,
+            tool_call_id=call,
+            tool_name=name,
+            status="cancelled",
+            error=_ENDED,
+            synthetic=True,
+        )
+    return AgentError(run_id=run_id, thread_id=thread_id, error=_LOST, synthetic=True)

@@ -78,6 +78,11 @@ class Lifecycle:
         """The ids of the runs that have begun and not ended."""
         return frozenset(self._open)
 
+    def thread_of(self, run_id: str, /) -> str | None:
+        """Return the thread of an open run, None where it is not open."""
+        run = self._open.get(run_id)
+        return None if run is None else run.thread_id
+
     def open_tools(self, run_id: str, /) -> tuple[tuple[str, str], ...]:
         """Return (tool call id, tool name) of the run's open tools, oldest first; empty for an unknown run."""
         run = self._open.get(run_id)

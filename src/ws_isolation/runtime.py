@@ -28,7 +28,7 @@ from .backplanes.memory import MemoryBackplane
 from .chain import Chain
 from .clockwork import Clockwork
 from .delivery import Delivery
-from .doubts import was_stored, what_closes
+from .doubts import was_stored, what_closes, what_ends
 from .errors import (
     ConcurrencyError,
     EngineTimeoutError,
@@ -433,8 +433,11 @@ class Runtime:
         if is_stored:
             live.lifecycle.apply(draft.event)
         event = what_closes(draft.event, is_stored=is_stored)
-        if event is None:
-            return
+        if event is not None:
+            await self._repair(live, event)
+
+    async def _repair(self, live: LiveStream, event: Event) -> None:
+        """Close what its sender cannot close any more; the turn is held."""
         repair = Draft(
             event=event,
             owner=live.identity,
@@ -458,8 +461,13 @@ class Runtime:
         try:
             async with live.turn():
                 await self._settle(live)
+                while live.unended:
+                    run_id = next(iter(live.unended))
+                    while (event := what_ends(live.lifecycle, run_id)) is not None:
+                        await self._repair(live, event)
+                    del live.unended[run_id]
         except Exception as error:  # noqa: BLE001  # an engine may raise anything; the next look asks again
-            report(logging.WARNING, "what became of an event is not known yet", error=error)
+            report(logging.WARNING, "a run could not be mended yet", error=error)
             self._look_at(live, self._next_tip())
 
     def run_opened(self, identity: Identity, run: Run, /) -> None:
@@ -473,6 +481,9 @@ class Runtime:
         live = self.streams.find(identity)
         if live is not None and live.runs.get(run.id) is run:
             del live.runs[run.id]
+            if live.lifecycle.thread_of(run.id) is not None:
+                live.unended[run.id] = None  # it is over, and its end did not get there, or nobody knows
+                self._look_at(live, self._next_tip())
 
     def counts(self, identity: Identity, /) -> tuple[int, int]:
         """Return the identity's local sessions and open runs."""
@@ -662,7 +673,7 @@ class Runtime:
         if now < live.due:
             return  # an earlier look has been scheduled since, and has scheduled the next
         live.due = float("inf")
-        if live.doubt is not None:
+        if live.doubt is not None or live.unended:
             self._in_background(self._settle_soon(live), "ws-doubt")
         if live.sessions:
             self._look_at_tip(live, now)

@@ -103,6 +103,7 @@ class LiveStream:
         "sessions",
         "tip_due",
         "touched",
+        "unended",
         "work",
     )
 
@@ -113,6 +114,8 @@ class LiveStream:
         self.lifecycle: Lifecycle = Lifecycle()
         self.doubt: Draft | None = None
         """An event of a run that may be in the stream or not: nothing of a run gets a place before that is known."""
+        self.unended: dict[str, None] = {}
+        """Runs that are over and whose ends could not be sent."""
         self.sessions: tuple[Subscriber, ...] = ()
         self.runs: dict[str, OpenRun] = {}
         self.work: set[asyncio.Task[Any]] = set()

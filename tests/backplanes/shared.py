@@ -33,9 +33,10 @@ class _Relay:
 
     def arrived(self, envelope: Envelope, /) -> None:
         """
-        Pass on.
+        Pass on, or not.
         """
-        self.listener.arrived(envelope)
+        if not self.engine.silent:
+            self.listener.arrived(envelope)
 
     def revoked(self) -> None:
         """
@@ -68,6 +69,8 @@ class SharedEngine:
     inner: MemoryBackplane = attrs.field(init=False)
     deaf: bool = False
     """Announcements of records and leases are lost."""
+    silent: bool = False
+    """Announcements of events are lost."""
     held: dict[str, asyncio.Event] = attrs.field(factory=dict[str, asyncio.Event])
     """Calls that wait, by name, before the engine hears of them."""
     slow: dict[str, asyncio.Event] = attrs.field(factory=dict[str, asyncio.Event])

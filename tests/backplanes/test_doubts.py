@@ -13,14 +13,16 @@ import attrs
 import pytest
 
 from tests.backplanes.shared import Node, SharedEngine, Visit, nodes
-from ws_isolation import IsolatedManager, errors
+from tests.observers import Watcher
+from ws_isolation import IsolatedManager, ManagerFactory, errors
 from ws_isolation.doubts import was_stored, what_closes
-from ws_isolation.events import AgentError, AgentStarted, AgentThinking, Event, Problem, ToolCompleted
+from ws_isolation.events import AgentError, AgentStarted, AgentThinking, Custom, Event, Problem, ToolCompleted
 from ws_isolation.keys import identity_of
 from ws_isolation.stream import Draft, Limits, Page, Stream
-from ws_isolation.testing import make_context
+from ws_isolation.testing import FakeClock, RecordingTransport, make_context
 from ws_isolation.testing.clock import settle
 
+IN_RUN: Final[dict[str, Any]] = {"run_id": "r"}
 RUN: Final[dict[str, Any]] = {"run_id": "r", "thread_id": "t"}
 STARTED: Final = AgentStarted(**RUN, agent_name="a")
 LOST: Final = Problem(title="The worker is gone.", code="run_lost")
@@ -122,6 +124,23 @@ async def test_a_doubt_that_stays() -> None:
 
 
 @pytest.mark.requirement("P3")
+async def test_no_doubt() -> None:
+    """What is too large is not stored, and a piece has no number: nobody asks the engine about them."""
+    async with place() as here, here.manager.run("a", run_id="r") as run:
+        with pytest.raises(errors.InvalidEventError):
+            await run.send(Custom(**IN_RUN, name="test.large", value="x" * 70_000))
+        here.engine.failing.add("publish")
+        with pytest.raises(ConnectionError):
+            await run.message().write("piece")
+        here.engine.failing.clear()
+        here.engine.failing.add("read")
+        await run.thinking("one")
+
+        assert [("agent_started", 1), ("agent_thinking", 2)] == await here.numbers()
+        here.engine.failing.clear()
+
+
+@pytest.mark.requirement("P3")
 async def test_a_start_whose_answer_was_lost() -> None:
     """A run that was not entered and has begun all the same is ended before the next event of any run."""
     async with place() as here:
@@ -206,6 +225,47 @@ async def test_an_end_whose_answer_was_lost() -> None:
 
 
 @pytest.mark.requirement("P3")
+@pytest.mark.parametrize("goes_on", [False, True])
+async def test_an_end_that_could_not_be_sent(goes_on: bool) -> None:  # noqa: FBT001
+    """A run that was over while the engine was away is closed, with its tools, once the engine is back."""
+    async with place() as here:
+        run = here.manager.run("a", run_id="r")
+        with pytest.raises(ConnectionError):
+            async with run:
+                await run.tool("search", tool_call_id="c").__aenter__()
+                await run.tool("search", tool_call_id="d").__aenter__()
+                here.engine.failing |= {"publish", "read"}
+        await here.engine.clock.advance(60)
+        assert 3 == len(await here.numbers())
+
+        here.engine.failing.clear()
+        if goes_on:
+            async with here.manager.run("a", run_id="s"):
+                pass
+        await here.engine.clock.advance(60)
+        assert [("tool_completed", 4), ("tool_completed", 5), ("agent_error", 6)] == (await here.numbers())[3:]
+        last = here.reader.socket.events[-1]
+        assert ("run_lost", True) == (last["data"]["error"]["code"], last["synthetic"])
+        await here.engine.clock.advance(120)  # and that is all
+        assert 6 == len(await here.numbers())
+        assert 0 == here.manager.stats().open_runs
+
+
+@pytest.mark.requirement("P3")
+async def test_an_end_that_got_there() -> None:
+    """The control: where only the answer to the end was lost, nothing is added."""
+    async with place() as here:
+        with pytest.raises(ConnectionError):
+            async with here.manager.run("a", run_id="r"):
+                here.engine.forgetting.add("publish")
+        here.engine.forgetting.clear()
+        await here.engine.clock.advance(120)
+
+        assert [("agent_started", 1), ("agent_completed", 2)] == await here.numbers()
+        assert 0 == here.manager.stats().open_runs
+
+
+@pytest.mark.requirement("P3")
 async def test_a_run_that_outlives_its_factory() -> None:
     """The error of a run that this process did not begin has no number: those that were given are not given again."""
     async with place() as here:
@@ -219,6 +279,26 @@ async def test_a_run_that_outlives_its_factory() -> None:
         await run.__aexit__(ValueError, ValueError(), None)
 
         assert [("agent_started", 1), ("agent_thinking", 2), ("agent_error", None)] == await here.numbers()
+
+
+async def test_what_closes_is_told_to_all() -> None:
+    """The end that is made up reaches the sessions here before its announcement, and the observer counts it."""
+    engine, watcher, transport = SharedEngine(FakeClock()), Watcher(), RecordingTransport()
+    factory = ManagerFactory(clock=engine.clock, backplane=engine, observer=watcher)
+    manager = factory.create_manager(make_context())
+    async with factory.attach(make_context(), transport):
+        engine.forgetting.add("publish")
+        with pytest.raises(ConnectionError):
+            await manager.send(STARTED)
+        engine.forgetting.clear()
+        engine.silent = True
+        await engine.clock.advance(60)
+
+        assert ["agent_started", "agent_error"] == [event["type"] for event in transport.events]
+        assert [("agent_error", True)] == watcher.named("event_published")
+        stopping = asyncio.create_task(factory.stop())
+        await engine.clock.advance(30)
+        await stopping
 
 
 # What is decided, without an engine.

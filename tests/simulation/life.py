@@ -46,7 +46,7 @@ async def _mend(world: World, *, everybody: bool) -> None:
     world.engine.is_sound_again()
     for node in world.nodes:
         if node.is_draining and world.go_down(node, "stop"):
-            world.start(world.restart(node))
+            await world.begin(world.restart(node))
     for device in world.devices:
         if device.socket is not None:
             device.socket.reads_again()

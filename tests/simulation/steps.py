@@ -144,13 +144,13 @@ async def _wait(world: World, _device: Device, number: float) -> None:
 async def _drain(world: World, device: Device, number: float) -> None:
     node = world.node_of(device)
     if world.go_down(node, "drain"):
-        world.start(node.factory.drain(retry_after_ms=int(number) or None))
+        await world.begin(node.factory.drain(retry_after_ms=int(number) or None))
 
 
 async def _restart(world: World, device: Device, _number: float) -> None:
     node = world.node_of(device)
     if world.go_down(node, "stop"):
-        world.start(world.restart(node))
+        await world.begin(world.restart(node))
 
 
 async def _fall_back(world: World, device: Device, number: float) -> None:

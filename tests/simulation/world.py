@@ -171,6 +171,18 @@ class World:
         task.add_done_callback(self.tasks.discard)
         return task
 
+    async def begin(self, work: Coroutine[Any, Any, None]) -> None:
+        """
+        Start it, and wait until it waits: what comes next in the schedule comes after that.
+        """
+        begun = asyncio.Event()
+
+        async def noted() -> None:
+            await with_first_step(work, begun.set)
+
+        self.start(noted())
+        await begun.wait()
+
     def node_of(self, device: Device) -> Node:
         """
         Return where a device connects.
