@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 
 __all__ = ("was_stored", "what_closes", "what_ends")
 
+_TIME: Final = 13
+"""Characters of an id that are the moment in which it was made."""
+_LONGEST_MS: Final = 60_000
+"""How long an event may be on its way to the engine: events are not stored in the order in which they were made."""
 _NOT_BEGUN: Final = Problem(title="The run could not begin.", code="not_begun")
 _ENDED: Final = Problem(title="The run ended before the tool did.", code="run_ended")
 _LOST: Final = Problem(title="The run is over; how it ended is not known.", code="run_lost")
@@ -42,10 +46,15 @@ def was_stored(draft: Draft, page: Page, /) -> bool:
     entries = page.entries
     if any(entry.id == draft.id for entry in entries):
         return True
-    # The last one that the window does not hold. Ids begin with the time, so they compare as the moments in which they
-    # were made.
     before = entries[0].prev if entries else page.top.id
-    return before >= draft.id
+    return before[:_TIME] >= _earlier(draft.id)
+
+
+def _earlier(event_id: str) -> str:
+    """Return how the ids of events begin that were made so long before this one that they were stored before it too."""
+    moment = int(event_id[:_TIME].replace("-", ""), 16) - _LONGEST_MS
+    digits = f"{max(moment, 1):012x}"
+    return f"{digits[:8]}-{digits[8:]}"
 
 
 def what_closes(event: Event, /, *, is_stored: bool) -> Event | None:

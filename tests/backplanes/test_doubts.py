@@ -304,17 +304,19 @@ async def test_what_closes_is_told_to_all() -> None:
 # What is decided, without an engine.
 
 
-def _draft(event: Event, number: int) -> Draft:
-    return Draft(event=event, owner=identity_of(make_context()), id=f"{number:036d}", time="2026-11-22T21:09:00Z")
+def _draft(event: Event, minute: float) -> Draft:
+    digits = f"{1_700_000_000_000 + int(minute * 60_000):012x}"
+    event_id = f"{digits[:8]}-{digits[8:]}-7000-8000-000000000000"
+    return Draft(event=event, owner=identity_of(make_context()), id=event_id, time="2026-11-22T21:09:00Z")
 
 
-def _page(*numbers: int) -> Page:
+def _page(*minutes: float) -> Page:
     """
-    Return a window that holds all but the first of *numbers*, in their order; that one is the last it holds no more.
+    Return a window that holds the events of *minutes* in their order, but for the first, which it holds no more.
     """
     stream = Stream(identity_of(make_context()), "epoch-1", Limits())
-    for number in numbers:
-        stream.append(_draft(STARTED, number), 0.0)
+    for minute in minutes:
+        stream.append(_draft(STARTED, minute), 0.0)
     page = stream.read("window", 0.0)
     return Page(page.top, page.entries[1:])
 
@@ -325,11 +327,12 @@ def _page(*numbers: int) -> Page:
         (_page(3, 5), True),
         (_page(5), True),  # the last of all, in no window any more
         (_page(5, 6), True),
-        (_page(4, 6), False),
-        (_page(4), False),
-        (_page(3, 4, 6), False),
+        (_page(3.9, 6), False),
+        (_page(3.9), False),
+        (_page(3, 3.9, 6), False),
         (_page(), False),
         (_page(6, 8), True),  # too old: nobody can know
+        (_page(4.1, 8), True),  # it may have been made before and stored after
         (_page(6), True),
     ],
 )

@@ -16,7 +16,7 @@ from ws_isolation.backplanes.memory import MemoryBackplane
 from ws_isolation.events import Envelope, ToolCompleted, ToolExecuting
 from ws_isolation.keys import Identity, identity_of
 from ws_isolation.settings import Settings
-from ws_isolation.stream import Draft, Page, Start
+from ws_isolation.stream import Draft, Page, Start, Stream
 from ws_isolation.typing import Clock
 
 
@@ -243,13 +243,30 @@ class TroubledEngine:
             msg = "the engine is down"
             raise ConnectionError(msg)
 
+    def reconnects(self) -> None:
+        """
+        Let every node hear that announcements may have been lost.
+        """
+        for line in tuple(self.lines.values()):
+            line.interrupted()
+
+    def _stream_of(self, context: UserExecutionContext) -> Stream | None:
+        identity = identity_of(context)
+        topic = self.inner._heard.get(identity.key) or self.inner._unheard.get(identity.key)
+        return None if topic is None else topic.stream
+
+    def behind(self, context: UserExecutionContext, seconds: float) -> int:
+        """
+        Return how many entries of one stream a replica lacks that is so far behind.
+        """
+        stream, since = self._stream_of(context), self.clock.monotonic() - seconds
+        return 0 if stream is None or stream._times is None else sum(at > since for at in stream._times)
+
     def fall_back(self, context: UserExecutionContext, count: int) -> None:
         """
         Lose the last *count* entries of one stream, as a lagging replica that is promoted has; their places are free.
         """
-        identity = identity_of(context)
-        topic = self.inner._heard.get(identity.key) or self.inner._unheard.get(identity.key)
-        stream = None if topic is None else topic.stream
+        identity, stream = identity_of(context), self._stream_of(context)
         while count and stream is not None and stream._window and stream._times:
             lost = stream._window.pop()
             stream._times.pop()

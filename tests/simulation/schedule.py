@@ -107,6 +107,7 @@ _COMMON: Final[dict[str, tuple[int, tuple[float, ...]]]] = {
 }
 _TROUBLE: Final[dict[str, tuple[int, tuple[float, ...]]]] = {
     "engine_falls_back": (6, (1, 2, 4)),
+    "engine_fails_over": (4, (0.4, 2, 10)),
     "engine_waits": (3, (0.01, 2, 15)),
     "engine_fails": (4, (0, 1, 1)),
     "engine_stutters": (5, (0, 1, 1)),

@@ -159,6 +159,15 @@ async def _fall_back(world: World, device: Device, number: float) -> None:
     world.engine.fall_back(world.contexts[device.who], int(number))
 
 
+async def _fails_over(world: World, device: Device, number: float) -> None:
+    world.engine.is_in_trouble("fell back")
+    world.engine.is_sound_again()
+    for context in world.contexts:
+        world.engine.fall_back(context, world.engine.behind(context, number))
+    if device.number % 2:
+        world.engine.reconnects()  # mostly nodes see that their connection went
+
+
 async def _waits(world: World, _device: Device, number: float) -> None:
     world.engine.is_in_trouble()
     world.engine.waits = number
@@ -227,6 +236,7 @@ ACTIONS: Final[dict[str, _Action]] = {
     "drain": _drain,
     "restart": _restart,
     "engine_falls_back": _fall_back,
+    "engine_fails_over": _fails_over,
     "engine_waits": _waits,
     "engine_fails": _fails,
     "engine_stutters": _stutters,
