@@ -137,10 +137,9 @@ def runs_in_order(world: World) -> None:
 
     The last of them is the one end that a run may have; a run that completes has no tool call open. Where the engine
     lost some, the numbers rise. The error of a run that its sender did not begin, or not in this life, has no number.
-    Where an event in doubt may be too old for a small window nobody can know: it is taken for stored.
+    Where an event in doubt may be too old for the window nobody can know: it is taken for stored.
     """
-    settings = world.profile.settings
-    is_tight = world.profile.is_troubled and settings.window_events < Settings().window_events
+    is_tight = _forgets_doubts(world)
     runs: dict[str, dict[str, Entry]] = {}
     fell_back: set[str] = set()
     of: dict[str, str] = {}
@@ -163,11 +162,25 @@ def runs_in_order(world: World) -> None:
         elif entry.kind == "lost" and entry.id in of:
             runs[of[entry.id]].pop(entry.id)
             fell_back.add(of[entry.id])
-    if not is_tight and world.history.count("up") == len(
-        world.nodes
-    ):  # a process that starts again knows nothing of its runs
+    starts_again = world.history.count("up") > len(world.nodes)  # such a process knows nothing of its runs
+    if not is_tight and not starts_again:
         for run_id in runs.keys() - fell_back:
             assert any(one.is_end for one in runs[run_id].values()), f"INV2: a run that never ends: {run_id}"
+
+
+def _forgets_doubts(world: World) -> bool:
+    """
+    Tell whether an event may have left the window before anybody could ask for it: a small one, or trouble for long.
+    """
+    settings = world.profile.settings
+    since, longest = float("inf"), 0.0
+    for entry in world.history.entries:
+        if entry.kind == "trouble":
+            since = min(since, entry.at)
+        elif entry.kind == "sound":
+            since, longest = float("inf"), max(longest, entry.at - since)
+    is_small = settings.window_events < Settings().window_events
+    return world.profile.is_troubled and (is_small or longest + 2 * settings.tip_seconds > settings.window_seconds)
 
 
 def _whole_text(line: _Line, entry: Entry) -> None:
