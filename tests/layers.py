@@ -49,6 +49,7 @@ LAYERS: Final[tuple[tuple[str, ...], ...]] = (
         "revocations",
         "stream",
         "chain",
+        "doubts",
         "backplanes.base",
         "leases",
         "handshake",

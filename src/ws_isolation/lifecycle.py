@@ -101,6 +101,11 @@ class Lifecycle:
         """The ids of the runs that have begun and not ended."""
         return frozenset(self._open)
 
+    def thread_of(self, run_id: str, /) -> str | None:
+        """Return the thread of an open run, None where it is not open."""
+        run = self._open.get(run_id)
+        return None if run is None else run.thread_id
+
     def open_tools(self, run_id: str, /) -> tuple[tuple[str, str], ...]:
         """Return (tool call id, tool name) of the run's open tools, oldest first; empty for an unknown run."""
         run = self._open.get(run_id)
@@ -109,6 +114,8 @@ class Lifecycle:
     def check(self, event: Event, durable: bool | None = None, /) -> int | None:  # noqa: FBT001  # as in apply()
         """
         Return the ``run_seq`` that *event* gets, None where it has none.
+
+        The error of a run that did not begin here has none: where it did, others have counted.
 
         Args:
             event: What is to be appended.
@@ -133,7 +140,7 @@ class Lifecycle:
                 _fail("L01", f"{event.type} belongs to a run: send it through 'async with manager.run(...) as run'")
             return None
         self._check_new(event, run_id)
-        return 1 if durable else None
+        return 1 if isinstance(event, AgentStarted) else None
 
     def apply(self, event: Event, durable: bool | None = None, /) -> None:  # noqa: FBT001  # once for each event
         """Record that *event*, which ``check`` has accepted, was appended; *durable* as there."""

@@ -21,7 +21,7 @@ from msgspec import UNSET, UnsetType
 from typing_extensions import override
 
 from .cutting import arguments_text, measured
-from .errors import InvalidEventError, InvalidStateError, IsolationError, LifecycleError, shown
+from .errors import EngineUnavailableError, InvalidEventError, InvalidStateError, IsolationError, LifecycleError, shown
 from .events import Event, Problem, ToolCompleted, ToolExecuting
 from .finishing import finish
 from .frozen import FrozenDict, FrozenJson
@@ -183,8 +183,9 @@ class Tool(Part):
         self._parts[self] = None
         try:
             await self._run.send(self._opening)
-        except IsolationError:
-            self._parts.pop(self, None)
+        except IsolationError as error:
+            if not isinstance(error, EngineUnavailableError):  # which may have it all the same
+                self._parts.pop(self, None)
             raise
         return self
 

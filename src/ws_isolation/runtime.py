@@ -28,10 +28,12 @@ from .backplanes.memory import MemoryBackplane
 from .chain import Chain
 from .clockwork import Clockwork
 from .delivery import Delivery
+from .doubts import was_stored, what_closes, what_ends
 from .errors import (
     ConcurrencyError,
     EngineTimeoutError,
     EngineUnavailableError,
+    InvalidEventError,
     InvalidStateError,
     type_name,
 )
@@ -397,12 +399,20 @@ class Runtime:
         now = self.clock.monotonic()
         live = self.streams.open(identity, now)
         self._look_by(live, now)
+        is_of_run = event.run_id is not UNSET
         # Nothing else of a run is checked until this has its place, or two ends would both be legal.
-        async with nullcontext() if event.run_id is UNSET else live.turn():
+        async with live.turn() if is_of_run else nullcontext():
+            if is_of_run and live.doubt is not None:
+                await self._settle(live)
             run_seq = live.lifecycle.check(event)
             when = format_unix(self.clock.unix())
             draft = Draft(event, identity, new_uuid7(), when, run_seq, self.settings.event_bytes)
-            envelope = await self.backplane.publish(identity, draft)
+            try:
+                envelope = await self.backplane.publish(identity, draft)
+            except BaseException as error:
+                if is_of_run:
+                    self._doubt(live, draft, error)
+                raise
             live.lifecycle.apply(event)
         return self._published(live, envelope, now)
 
@@ -420,6 +430,64 @@ class Runtime:
         queued, refused = live.counts if live.last is envelope else (0, 0)
         return Delivery(envelope.id, envelope.seq, queued, refused)
 
+    def _doubt(self, live: LiveStream, draft: Draft, error: BaseException) -> None:
+        """Note that an event of a run may be in the stream or not; the turn is held."""
+        if draft.event.durable and not isinstance(error, InvalidEventError):
+            live.doubt = draft
+            self._look_at(live, self._next_tip())
+
+    async def _settle(self, live: LiveStream) -> None:
+        """
+        Find out what became of the event in doubt, before anything else of a run gets its place; the turn is held.
+
+        Raises what the engine raises, or is cancelled: the doubt stays, and nothing was sent.
+        """
+        draft = live.doubt
+        if draft is None:
+            return
+        page = await self.backplane.read(live.identity, "window")
+        live.doubt = None
+        is_stored = was_stored(draft, page)
+        if is_stored:
+            live.lifecycle.apply(draft.event)
+        event = what_closes(draft.event, is_stored=is_stored)
+        if event is not None:
+            await self._repair(live, event)
+
+    async def _repair(self, live: LiveStream, event: Event) -> None:
+        """Close what its sender cannot close any more; the turn is held."""
+        repair = Draft(
+            event=event,
+            owner=live.identity,
+            id=new_uuid7(),
+            time=format_unix(self.clock.unix()),
+            run_seq=live.lifecycle.check(event),
+            event_bytes=self.settings.event_bytes,
+        )
+        try:
+            envelope = await self.backplane.publish(live.identity, repair)
+        except BaseException as error:
+            self._doubt(live, repair, error)
+            raise
+        live.lifecycle.apply(event)
+        if live.last is not envelope and live.chain is not None:
+            live.arrived(envelope)
+        if self.observer is not None:
+            self.observer.event_published(event.type, durable=event.durable)
+
+    async def _settle_soon(self, live: LiveStream) -> None:
+        try:
+            async with live.turn():
+                await self._settle(live)
+                while live.unended:
+                    run_id = next(iter(live.unended))
+                    while (event := what_ends(live.lifecycle, run_id)) is not None:
+                        await self._repair(live, event)
+                    del live.unended[run_id]
+        except Exception as error:  # noqa: BLE001  # an engine may raise anything; the next look asks again
+            report(logging.WARNING, "a run could not be mended yet", error=error)
+            self._look_at(live, self._next_tip())
+
     def run_opened(self, identity: Identity, run: Run, /) -> None:
         """Note an open run of the identity, for a client's ``stop``."""
         live = self.streams.open(identity, self.clock.monotonic())
@@ -434,6 +502,9 @@ class Runtime:
         live = self.streams.find(identity)
         if live is not None and live.runs.get(run.id) is run:
             del live.runs[run.id]
+            if live.lifecycle.thread_of(run.id) is not None:
+                live.unended[run.id] = None  # it is over, and its end did not get there, or nobody knows
+                self._look_at(live, self._next_tip())
             self._leave(live)
 
     def counts(self, identity: Identity, /) -> tuple[int, int]:
@@ -653,6 +724,8 @@ class Runtime:
         if now < live.due:
             return  # an earlier look has been scheduled since, and has scheduled the next
         live.due = float("inf")
+        if live.doubt is not None or live.unended:
+            self._in_background(self._settle_soon(live), "ws-doubt")
         if live.sessions or live.runs:
             self._look_at_tip(live, now)
         if live.sessions:

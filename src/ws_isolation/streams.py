@@ -23,6 +23,7 @@ from .stream import Cursor, Gap, Page, Resumed, answer
 if TYPE_CHECKING:
     from .events.envelope import Envelope
     from .keys import Identity
+    from .stream import Draft
 
 __all__ = ("LiveStream", "OpenRun", "Reader", "Streams", "Subscriber")
 
@@ -90,6 +91,7 @@ class LiveStream:
         "chain",
         "counts",
         "detached_at",
+        "doubt",
         "due",
         "identity",
         "joining",
@@ -102,6 +104,7 @@ class LiveStream:
         "sessions",
         "tip_due",
         "touched",
+        "unended",
         "work",
     )
 
@@ -112,6 +115,10 @@ class LiveStream:
         self.attends: bool = False
         """Whether this node listens for its runs alone."""
         self.lifecycle: Lifecycle = Lifecycle()
+        self.doubt: Draft | None = None
+        """An event of a run that may be in the stream or not: nothing of a run gets a place before that is known."""
+        self.unended: dict[str, None] = {}
+        """Runs that are over and whose ends could not be sent."""
         self.sessions: tuple[Subscriber, ...] = ()
         self.runs: dict[str, OpenRun] = {}
         self.work: set[asyncio.Task[Any]] = set()

@@ -37,6 +37,8 @@ class FailingEngine:
     ids: int = 0
     failed: bool = False
     """Whether it was ever anything but sound: lost what it had stored."""
+    copied: int = 0
+    """Entries that the replica has."""
 
     def __attrs_post_init__(self) -> None:
         self.stream = Stream(self.identity, "epoch-1", Limits())
@@ -63,6 +65,18 @@ class FailingEngine:
             draft = Draft(event=envelope.event, owner=self.identity, id=envelope.id, time=TIME)
             self.stream.append(draft, 0.0)
         assert (left[-1].id if left else NIL_ID) == self.stream.last_id
+
+    def copy(self) -> None:
+        """
+        Let the replica have one entry more, if there is one.
+        """
+        self.copied = min(self.copied + 1, len(self.stream))
+
+    def fail_over(self) -> None:
+        """
+        Promote the replica, as far as it has got; its own replica begins with what it has.
+        """
+        self.fall_back(len(self.stream) - self.copied)
 
     def announce(self) -> None:
         """

@@ -33,9 +33,10 @@ class _Relay:
 
     def arrived(self, envelope: Envelope, /) -> None:
         """
-        Pass on.
+        Pass on, or not.
         """
-        self.listener.arrived(envelope)
+        if not self.engine.silent:
+            self.listener.arrived(envelope)
 
     def revoked(self) -> None:
         """
@@ -68,11 +69,16 @@ class SharedEngine:
     inner: MemoryBackplane = attrs.field(init=False)
     deaf: bool = False
     """Announcements of records and leases are lost."""
+    silent: bool = False
+    """Announcements of events are lost."""
     held: dict[str, asyncio.Event] = attrs.field(factory=dict[str, asyncio.Event])
     """Calls that wait, by name, before the engine hears of them."""
     slow: dict[str, asyncio.Event] = attrs.field(factory=dict[str, asyncio.Event])
     """Calls whose answers wait, by name, on their way back."""
     failing: set[str] = attrs.field(factory=set[str])
+    forgetting: set[str] = attrs.field(factory=set[str])
+    """Calls that are done and whose answers get lost, by name."""
+    loses_with: Exception = attrs.field(factory=lambda: ConnectionError("canary: the answer is lost"))
     relays: dict[int, _Relay] = attrs.field(factory=dict[int, _Relay])
     renewals: list[int] = attrs.field(factory=list[int])
     """How many leases each renewal had."""
@@ -103,12 +109,17 @@ class SharedEngine:
     async def _answered(self, call: str) -> None:
         if call in self.slow:
             await self.slow[call].wait()
+        if call in self.forgetting:
+            raise self.loses_with
 
     async def publish(self, identity: Identity, draft: Draft, /) -> Envelope:
         """
         Pass on.
         """
-        return await self.inner.publish(identity, draft)
+        await self._reached("publish")
+        envelope = await self.inner.publish(identity, draft)
+        await self._answered("publish")
+        return envelope
 
     async def subscribe(self, identity: Identity, listener: Listener, /) -> None:
         """

@@ -21,7 +21,6 @@ from tests.engines.running import Engine
 from tests.engines.test_failures import Load, settled, unsignalled
 from ws_isolation import Settings
 from ws_isolation.backplanes.redis import link
-from ws_isolation.backplanes.redis.link import Link
 from ws_isolation.ids import new_uuid7
 
 SEND_SECONDS: Final = 2.0
@@ -233,7 +232,7 @@ async def test_the_engine_cuts_a_node_that_does_not_read(engine: Engine, monkeyp
     slow = {"send_seconds": 20.0, "answer_seconds": 20.0, "settings": SMALL}
     async with two(engine, monkeypatch, beat_seconds=20.0, **slow) as run:
         made = run.behind.plane._link
-        assert isinstance(made, Link)
+        assert isinstance(made, link.Link)
         assert made._line is not None
         transport = made._line._transport
         assert transport is not None

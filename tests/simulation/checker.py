@@ -12,6 +12,7 @@ from tests.simulation.baseline import at_the_baseline
 from tests.simulation.closes import every_close_explained
 from tests.simulation.history import Entry
 from tests.simulation.world import World
+from ws_isolation import Settings
 
 
 def check(world: World) -> None:
@@ -20,7 +21,9 @@ def check(world: World) -> None:
     """
     nothing_foreign(world)
     in_order(world)
+    runs_in_order(world)
     nothing_lost(world)
+    no_false_gap(world)
     nothing_after_authority(world)
     every_close_explained(world)
     at_the_baseline(world)
@@ -63,9 +66,6 @@ def in_order(world: World) -> None:
     while the engine is sound.
     """
     is_sound = not world.history.count("trouble")
-    # An engine that stores and does not say so, or a node that starts again, leaves a run with its old number.
-    forgets = any(entry.kind == "trouble" and entry.id == "forgets" for entry in world.history.entries)
-    forgets = forgets or world.history.count("up") > len(world.nodes)
     lines: dict[int, _Line] = {}
     got: dict[int, set[str]] = {}
     places: dict[str, float] = {}
@@ -75,8 +75,7 @@ def in_order(world: World) -> None:
         elif entry.kind == "wrote":
             line = lines.setdefault(entry.socket, _Line())
             _next_on(line, entry, is_sound=is_sound)
-            if not forgets:
-                _next_of_run(line, entry)
+            _next_of_run(line, entry)
         elif entry.kind == "read" and "seq" in entry.frame and _is_event(entry):
             event_id, seen = entry.frame["id"], got.setdefault(entry.device, set())
             assert places.get(event_id) == entry.frame["seq"], f"INV2: never sent, or not at this place: {entry}"
@@ -99,6 +98,29 @@ def _next_on(line: _Line, entry: Entry, *, is_sound: bool) -> None:
         _whole_text(line, entry)
 
 
+def no_false_gap(world: World) -> None:
+    """
+    INV3: while the engine is sound a gap has its cause: more events or time than is kept, or a new engine.
+    """
+    if world.history.count("trouble"):
+        return
+    settings = world.profile.settings
+    began, count = dict.fromkeys(range(len(world.contexts)), float("inf")), dict.fromkeys(range(len(world.contexts)), 0)
+    begins = world.history.entries[0].at
+    forgot = world.history.count("up") > len(world.nodes)
+    for entry in world.history.entries:
+        if entry.kind == "stored":
+            began[entry.who], count[entry.who] = min(began[entry.who], entry.at), count[entry.who] + 1
+        elif entry.kind == "wrote" and entry.frame["type"] == "ws.gap":
+            causes = {
+                "epoch_changed": forgot or entry.at - begins > settings.stream_seconds,
+                "trimmed": count[entry.who] > settings.window_events
+                or entry.at - began[entry.who] > settings.window_seconds,
+                "replay_limit": count[entry.who] > settings.replay_events,
+            }
+            assert causes.get(entry.frame["reason"]), f"INV3: a gap while the engine is sound: {entry}"
+
+
 def _next_of_run(line: _Line, entry: Entry) -> None:
     """
     Hold the order within a run.
@@ -107,6 +129,58 @@ def _next_of_run(line: _Line, entry: Entry) -> None:
         run_id, run_seq = entry.frame["run_id"], entry.frame["run_seq"]
         assert run_seq > line.runs.get(run_id, 0), f"INV2: a run out of order: {entry}"
         line.runs[run_id] = run_seq
+
+
+def runs_in_order(world: World) -> None:
+    """
+    INV2: of the events that the engine keeps, those of a run are numbered from 1 on, none twice and none left out.
+
+    The last of them is the one end that a run may have; a run that completes has no tool call open. Where the engine
+    lost some, the numbers rise. The error of a run that its sender did not begin, or not in this life, has no number.
+    Where an event in doubt may be too old for the window nobody can know: it is taken for stored.
+    """
+    is_tight = _forgets_doubts(world)
+    runs: dict[str, dict[str, Entry]] = {}
+    fell_back: set[str] = set()
+    of: dict[str, str] = {}
+    for entry in world.history.entries:
+        if entry.kind == "stored" and entry.run is not None:
+            before = runs.setdefault(entry.run, {})
+            of[entry.id] = entry.run
+            assert not any(one.is_end for one in before.values()), f"INV2: something after the end of a run: {entry}"
+            last = max((one.run_seq or 0 for one in before.values()), default=0)
+            if entry.run_seq is None:
+                assert entry.is_end, f"INV2: no place in its run: {entry}"
+            elif is_tight or entry.run in fell_back:
+                assert entry.run_seq > last, f"INV2: a place in a run that was given twice: {entry}"
+            else:
+                assert entry.run_seq == last + 1, f"INV2: not the next place in its run, after {last}: {entry}"
+            before[entry.id] = entry
+            if entry.text == "agent_completed" and entry.run not in fell_back:
+                calls = [one.tool for one in before.values() if one.tool]
+                assert all(calls.count(call) == 2 for call in calls), f"INV2: a tool call is open: {entry}"
+        elif entry.kind == "lost" and entry.id in of:
+            runs[of[entry.id]].pop(entry.id)
+            fell_back.add(of[entry.id])
+    starts_again = world.history.count("up") > len(world.nodes)  # such a process knows nothing of its runs
+    if not is_tight and not starts_again:
+        for run_id in runs.keys() - fell_back:
+            assert any(one.is_end for one in runs[run_id].values()), f"INV2: a run that never ends: {run_id}"
+
+
+def _forgets_doubts(world: World) -> bool:
+    """
+    Tell whether an event may have left the window before anybody could ask for it: a small one, or trouble for long.
+    """
+    settings = world.profile.settings
+    since, longest = float("inf"), 0.0
+    for entry in world.history.entries:
+        if entry.kind == "trouble":
+            since = min(since, entry.at)
+        elif entry.kind == "sound":
+            since, longest = float("inf"), max(longest, entry.at - since)
+    is_small = settings.window_events < Settings().window_events
+    return world.profile.is_troubled and (is_small or longest + 2 * settings.tip_seconds > settings.window_seconds)
 
 
 def _whole_text(line: _Line, entry: Entry) -> None:
@@ -219,6 +293,8 @@ class _Bars:
     everywhere: dict[int, tuple[float, float]] = attrs.field(factory=dict[int, tuple[float, float]])
     """By user: since when at the latest for a node that has to hear of it, and until when."""
     is_troubled: bool = False
+    unheard: dict[int, bool] = attrs.field(factory=dict[int, bool])
+    """By user: whether nodes may have missed the revocation that goes on."""
 
     def take(self, entry: Entry, within: float) -> None:
         """
@@ -227,16 +303,21 @@ class _Bars:
         never = float("inf")
         if entry.kind in {"trouble", "sound"}:
             self.is_troubled = entry.kind == "trouble"
+            self.unheard = {who: self.is_troubled or before for who, before in self.unheard.items()}
             late = {who: end for who, (since, end) in self.everywhere.items() if since > entry.at}
             since = never if self.is_troubled else entry.at + within
             self.everywhere |= {who: (since, end) for who, end in late.items()}
         elif entry.kind == "revoke" and entry.node >= 0:
             self.here[entry.who, entry.node] = max(entry.number, self.here.get((entry.who, entry.node), 0.0))
-        elif entry.kind == "revoke":
+        elif entry.kind == "revoking":
+            self.unheard[entry.who] = self.is_troubled
+        elif entry.kind == "revoke" and entry.who in self.unheard:
             _, end = self.everywhere.get(entry.who, (0.0, 0.0))
-            self.everywhere[entry.who] = (never if self.is_troubled else entry.at), max(end, entry.number)
+            since = entry.at + (within if self.unheard[entry.who] else 0.0)
+            self.everywhere[entry.who] = (never if self.is_troubled else since), max(end, entry.number)
         elif entry.kind == "lift":
             self.everywhere.pop(entry.who, None)
+            self.unheard.pop(entry.who, None)  # of a revocation that goes on nobody knows which was first
             self.here = {key: end for key, end in self.here.items() if key[0] != entry.who}
 
     def hold(self, who: int, node: int, at: float) -> bool:
@@ -263,6 +344,7 @@ def nothing_after_authority(world: World) -> None:
         elif entry.kind == "authority":
             until[entry.socket] = entry.number
         elif entry.kind == "wrote" and entry.frame["type"] != "ws.goodbye":
+            assert entry.socket in until, f"INV4: something before its user was authenticated: {entry}"
             barred = bars.hold(entry.who, nodes[entry.socket], entry.at)
             assert not barred, f"INV4: something after the user was revoked: {entry}"
             expired = _is_event(entry) and entry.at > until[entry.socket] + settings.expiry_skew_seconds

@@ -13,10 +13,10 @@ from tests.simulation.history import History
 from ws_isolation import UserExecutionContext
 from ws_isolation.backplanes.base import Lease, Listener
 from ws_isolation.backplanes.memory import MemoryBackplane
-from ws_isolation.events import Envelope
+from ws_isolation.events import Envelope, ToolCompleted, ToolExecuting
 from ws_isolation.keys import Identity, identity_of
 from ws_isolation.settings import Settings
-from ws_isolation.stream import Draft, Page, Start
+from ws_isolation.stream import Draft, Page, Start, Stream
 from ws_isolation.typing import Clock
 
 
@@ -86,6 +86,8 @@ class TroubledEngine:
     """By the stream and the very listener."""
     waits: float = 0.0
     """Seconds that each answer takes."""
+    answers_late: float = 0.0
+    """Seconds after which the answer to a publish comes, once it is done."""
     fails: bool = False
     forgets_answers: bool = False
     """Whether a publish fails after it was done."""
@@ -119,7 +121,7 @@ class TroubledEngine:
         """
         End all trouble.
         """
-        self.waits = self.late = 0.0
+        self.waits = self.late = self.answers_late = 0.0
         if self.is_troubled:
             self.is_troubled = False
             self.history.note("sound")
@@ -131,7 +133,7 @@ class TroubledEngine:
         """
         if envelope.durable and envelope.id not in self.known:
             self.known.add(envelope.id)
-            thread = envelope.event.thread_id
+            thread, run = envelope.event.thread_id, envelope.event.run_id
             self.history.note(
                 "stored",
                 who=self.who_is[envelope.owner.key],
@@ -139,6 +141,11 @@ class TroubledEngine:
                 number=envelope.seq,
                 epoch=envelope.epoch,
                 thread=thread if isinstance(thread, str) else None,
+                run=run if isinstance(run, str) else None,
+                run_seq=envelope.run_seq,
+                is_end=envelope.event.final,
+                tool=envelope.event.tool_call_id if isinstance(envelope.event, ToolExecuting | ToolCompleted) else "",
+                text=envelope.event.type,
             )
 
     async def publish(self, identity: Identity, draft: Draft, /) -> Envelope:
@@ -148,6 +155,8 @@ class TroubledEngine:
         await self._answer()
         envelope = await self.inner.publish(identity, draft)
         self.stored(envelope)
+        if self.answers_late:
+            await asyncio.sleep(self.answers_late)
         if self.forgets_answers:
             msg = "the answer was lost"
             raise ConnectionError(msg)
@@ -234,13 +243,30 @@ class TroubledEngine:
             msg = "the engine is down"
             raise ConnectionError(msg)
 
+    def reconnects(self) -> None:
+        """
+        Let every node hear that announcements may have been lost.
+        """
+        for line in tuple(self.lines.values()):
+            line.interrupted()
+
+    def _stream_of(self, context: UserExecutionContext) -> Stream | None:
+        identity = identity_of(context)
+        topic = self.inner._heard.get(identity.key) or self.inner._unheard.get(identity.key)
+        return None if topic is None else topic.stream
+
+    def behind(self, context: UserExecutionContext, seconds: float) -> int:
+        """
+        Return how many entries of one stream a replica lacks that is so far behind.
+        """
+        stream, since = self._stream_of(context), self.clock.monotonic() - seconds
+        return 0 if stream is None or stream._times is None else sum(at > since for at in stream._times)
+
     def fall_back(self, context: UserExecutionContext, count: int) -> None:
         """
         Lose the last *count* entries of one stream, as a lagging replica that is promoted has; their places are free.
         """
-        identity = identity_of(context)
-        topic = self.inner._heard.get(identity.key) or self.inner._unheard.get(identity.key)
-        stream = None if topic is None else topic.stream
+        identity, stream = identity_of(context), self._stream_of(context)
         while count and stream is not None and stream._window and stream._times:
             lost = stream._window.pop()
             stream._times.pop()

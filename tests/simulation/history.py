@@ -28,7 +28,7 @@ Kind: TypeAlias = Literal[
     "trouble",  # the engine is not sound from here on
     "sound",  # it is again
     # The engine.
-    "stored",  # id, seq, epoch, thread of a durable event
+    "stored",  # a durable event: id, number, epoch, thread, run, run_seq, is_end, tool; text: its type
     "lost",  # the engine fell back to data without the event of this id
     # The library.
     "sent",  # a send returned; id and number: its place
@@ -58,6 +58,10 @@ class Entry(msgspec.Struct, frozen=True):
     id: str = ""
     epoch: str = ""
     thread: str | None = None
+    run: str | None = None
+    run_seq: int | None = None
+    is_end: bool = False
+    tool: str = ""
     frame: dict[str, Any] = {}  # msgspec copies an empty default
     text: str = ""
 

@@ -8,10 +8,14 @@ import asyncio
 import random
 from typing import Final
 
-from tests.simulation.loop import VirtualLoop, in_virtual_time, quiet
-from tests.simulation.schedule import Profile, Step, profile_of, schedule_of
+import attrs
+import pytest
+
+from tests.simulation.loop import LoopClock, VirtualLoop, in_virtual_time, quiet
+from tests.simulation.schedule import Profile, Step, is_shuffled, profile_of, schedule_of
 from tests.simulation.steps import take
 from tests.simulation.world import World
+from ws_isolation import ids
 
 _HEALING: Final = 26.0
 """Seconds after which whoever missed something has found out: the tip is looked at within 25."""
@@ -25,7 +29,29 @@ def live(seed: int, steps: tuple[Step, ...] | None = None) -> World:
     """
     profile, chosen = profile_of(seed), schedule_of(seed) if steps is None else steps
     random.seed(seed)  # the jitter of the looks at the tip
-    return in_virtual_time(lambda loop: _live(loop, seed, profile, chosen))
+    dice = random.Random(f"order of {seed}") if is_shuffled(seed) else None
+
+    async def main(loop: VirtualLoop) -> World:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(ids, "time", _Stamps(loop))
+            return await _live(loop, seed, profile, chosen)
+
+    return in_virtual_time(main, dice)
+
+
+@attrs.define
+class _Stamps:
+    """
+    Where new ids take their time from.
+    """
+
+    loop: VirtualLoop
+
+    def time_ns(self) -> int:
+        """
+        Return the virtual time.
+        """
+        return int(LoopClock(self.loop).unix() * 1_000_000_000)
 
 
 async def _live(loop: VirtualLoop, seed: int, profile: Profile, steps: tuple[Step, ...]) -> World:
@@ -45,7 +71,7 @@ async def _mend(world: World, *, everybody: bool) -> None:
     world.engine.is_sound_again()
     for node in world.nodes:
         if node.is_draining and world.go_down(node, "stop"):
-            world.start(world.restart(node))
+            await world.begin(world.restart(node))
     for device in world.devices:
         if device.socket is not None:
             device.socket.reads_again()

@@ -8,7 +8,10 @@ every task of the loop waits for something that is still to come: exactly, not a
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+import random
+import types
+from collections import deque
+from collections.abc import Callable, Coroutine, Generator
 from contextlib import suppress
 from typing import Any, Final, TypeVar, cast
 
@@ -54,10 +57,15 @@ class _Passing:
 class VirtualLoop(asyncio.BaseEventLoop):
     """
     The loop of one schedule.
+
+    With *dice*, what is ready at the same time runs in the order that they give. asyncio runs it in the order in which
+    it was told, and documents that of ``call_soon``. Which of two tasks that wake up together goes first is still
+    nothing to build on, and nothing in the library does: every schedule keeps every invariant in either order.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, dice: random.Random | None = None) -> None:
         super().__init__()
+        self._dice = dice
         self.now = 1_000.0
         self.failures: list[str] = []
         """What nobody caught."""
@@ -72,8 +80,14 @@ class VirtualLoop(asyncio.BaseEventLoop):
 
     def _process_events(self, events: object) -> None:
         """
-        Do nothing: there are no descriptors.
+        Take no descriptors, of which there are none; put what is ready in its order.
         """
+        if self._dice is not None:
+            ready = cast("deque[asyncio.Handle]", vars(self)["_ready"])
+            drawn = list(ready)
+            self._dice.shuffle(drawn)
+            ready.clear()
+            ready.extend(drawn)
 
     def _write_to_self(self) -> None:
         """
@@ -123,11 +137,27 @@ async def quiet() -> None:
     await asyncio.sleep(_MOMENT)
 
 
-def in_virtual_time(main: Callable[[VirtualLoop], Coroutine[Any, Any, _T]]) -> _T:
+@types.coroutine
+def with_first_step(work: Coroutine[Any, Any, _T], noted: Callable[[], None]) -> Generator[Any, Any, _T]:
     """
-    Run *main* in a loop of its own.
+    Do *work*, and call *noted* when it waits for the first time, or when it is over and never has.
     """
-    loop = VirtualLoop()
+    steps = work.__await__()
+    try:
+        waits_for = next(steps)
+    except StopIteration as over:
+        return cast("_T", over.value)
+    finally:
+        noted()
+    yield waits_for
+    return (yield from steps)
+
+
+def in_virtual_time(main: Callable[[VirtualLoop], Coroutine[Any, Any, _T]], dice: random.Random | None = None) -> _T:
+    """
+    Run *main* in a loop of its own; *dice* put what is ready in its order.
+    """
+    loop = VirtualLoop(dice)
     try:
         return loop.run_until_complete(main(loop))
     finally:

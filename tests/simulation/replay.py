@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from tests.simulation.checker import check
 from tests.simulation.life import live
-from tests.simulation.schedule import Step, profile_of, schedule_of
+from tests.simulation.schedule import Step, is_shuffled, profile_of, schedule_of
 
 _TRIES = 200
 
@@ -48,7 +48,7 @@ def explain(seed: int, error: AssertionError) -> str:
     invariant = str(error)[:5]
     steps = shrunk(seed, schedule_of(seed), invariant)
     lines = [
-        f"seed {seed}, profile {profile_of(seed).name!r}: {error}",
+        f"seed {seed}, profile {profile_of(seed).name!r}{', in drawn order' * is_shuffled(seed)}: {error}",
         f"steps that are enough ({len(steps)} of {len(schedule_of(seed))}): {' '.join(map(str, steps))}",
         f"again: python -m tests.simulation --first {seed} --seeds 1 --show",
     ]

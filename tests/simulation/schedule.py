@@ -88,11 +88,13 @@ _COMMON: Final[dict[str, tuple[int, tuple[float, ...]]]] = {
     "send_many": (2, (9, 20)),
     "talk": (5, (2, 5)),
     "work": (4, (2, 6)),
+    "labour": (6, (5, 15)),
     "cut": (6, (0,)),
     "leave": (2, (0,)),
     "mute": (2, (0,)),
     "stall": (5, (0,)),
     "read_again": (6, (0,)),
+    "hiccup": (4, (0.2, 2, 5)),
     "say": (6, (0, 1, 2, 3, 4, 5, 6, 7)),
     "refresh": (4, (0, 1, 2, 3, 4, 5)),
     "revoke": (2, (0, 0, 20)),
@@ -105,8 +107,11 @@ _COMMON: Final[dict[str, tuple[int, tuple[float, ...]]]] = {
 }
 _TROUBLE: Final[dict[str, tuple[int, tuple[float, ...]]]] = {
     "engine_falls_back": (6, (1, 2, 4)),
+    "engine_fails_over": (4, (0.4, 2, 10)),
     "engine_waits": (3, (0.01, 2, 15)),
-    "engine_fails": (2, (0, 1)),
+    "engine_fails": (4, (0, 1, 1)),
+    "engine_stutters": (5, (0, 1, 1)),
+    "engine_answers_late": (3, (0.5, 3)),
     "engine_is_late": (2, (0.5, 20)),
     "engine_is_deaf": (2, (0,)),
     "engine_repeats": (1, (0,)),
@@ -119,6 +124,13 @@ def profile_of(seed: int) -> Profile:
     Return what the schedule of *seed* meets.
     """
     return PROFILES[seed % len(PROFILES)]
+
+
+def is_shuffled(seed: int) -> bool:
+    """
+    Tell whether what is ready at the same time runs in a drawn order: of each profile every third schedule.
+    """
+    return seed // len(PROFILES) % 3 == 2
 
 
 def schedule_of(seed: int, steps: int = STEPS) -> tuple[Step, ...]:

@@ -50,6 +50,10 @@ async def _talk(world: World, device: Device, number: float) -> None:
     world.start(world.talk(device, int(number)))
 
 
+async def _labour(world: World, device: Device, number: float) -> None:
+    world.start(world.labour(device, int(number)))
+
+
 async def _cut(_world: World, device: Device, _number: float) -> None:
     if device.socket is not None:
         device.socket.leaves(reads_all=False)
@@ -68,6 +72,14 @@ async def _mute(_world: World, device: Device, _number: float) -> None:
 async def _stall(_world: World, device: Device, _number: float) -> None:
     if device.socket is not None:
         device.socket.stalls()
+
+
+async def _hiccup(world: World, device: Device, number: float) -> None:
+    socket = device.socket
+    if socket is not None and socket.reads:
+        socket.stalls()
+        await _send(world, device, 5)
+        asyncio.get_running_loop().call_later(number, socket.reads_again)
 
 
 async def _read_again(_world: World, device: Device, _number: float) -> None:
@@ -112,9 +124,9 @@ async def _refresh(_world: World, device: Device, number: float) -> None:
 async def _revoke(world: World, device: Device, number: float) -> None:
     node = world.node_of(device)
     if all(one.is_up for one in world.nodes):
-        world.start(world.revoke(node, device.who, number))
-        await asyncio.sleep(0)
-        await asyncio.sleep(0)  # whatever else happens, on this node it is done now
+        told = asyncio.Event()
+        world.start(world.revoke(node, device.who, number, told))
+        await told.wait()  # whatever else happens, on this node it is done now
 
 
 async def _lift(world: World, device: Device, _number: float) -> None:
@@ -132,13 +144,13 @@ async def _wait(world: World, _device: Device, number: float) -> None:
 async def _drain(world: World, device: Device, number: float) -> None:
     node = world.node_of(device)
     if world.go_down(node, "drain"):
-        world.start(node.factory.drain(retry_after_ms=int(number) or None))
+        await world.begin(node.factory.drain(retry_after_ms=int(number) or None))
 
 
 async def _restart(world: World, device: Device, _number: float) -> None:
     node = world.node_of(device)
     if world.go_down(node, "stop"):
-        world.start(world.restart(node))
+        await world.begin(world.restart(node))
 
 
 async def _fall_back(world: World, device: Device, number: float) -> None:
@@ -147,14 +159,36 @@ async def _fall_back(world: World, device: Device, number: float) -> None:
     world.engine.fall_back(world.contexts[device.who], int(number))
 
 
+async def _fails_over(world: World, device: Device, number: float) -> None:
+    world.engine.is_in_trouble("fell back")
+    world.engine.is_sound_again()
+    for context in world.contexts:
+        world.engine.fall_back(context, world.engine.behind(context, number))
+    if device.number % 2:
+        world.engine.reconnects()  # mostly nodes see that their connection went
+
+
 async def _waits(world: World, _device: Device, number: float) -> None:
     world.engine.is_in_trouble()
     world.engine.waits = number
 
 
 async def _fails(world: World, _device: Device, number: float) -> None:
-    world.engine.is_in_trouble("forgets" if number else "")
+    world.engine.is_in_trouble()
     world.engine.fails, world.engine.forgets_answers = not number, bool(number)
+
+
+async def _answers_late(world: World, _device: Device, number: float) -> None:
+    world.engine.is_in_trouble()
+    world.engine.answers_late = number
+
+
+async def _stutters(world: World, device: Device, number: float) -> None:
+    world.start(world.labour(device, 6))
+    await quiet()  # it has begun
+    world.engine.is_in_trouble()
+    world.engine.forgets_answers, world.engine.answers_late = bool(number), 0 if number else 2
+    asyncio.get_running_loop().call_later(2, world.engine.is_sound_again)
 
 
 async def _is_late(world: World, _device: Device, number: float) -> None:
@@ -185,11 +219,13 @@ ACTIONS: Final[dict[str, _Action]] = {
     "send_many": _send,
     "talk": _talk,
     "work": _work,
+    "labour": _labour,
     "cut": _cut,
     "leave": _leave,
     "mute": _mute,
     "stall": _stall,
     "read_again": _read_again,
+    "hiccup": _hiccup,
     "say": _say_something,
     "refresh": _refresh,
     "revoke": _revoke,
@@ -200,8 +236,11 @@ ACTIONS: Final[dict[str, _Action]] = {
     "drain": _drain,
     "restart": _restart,
     "engine_falls_back": _fall_back,
+    "engine_fails_over": _fails_over,
     "engine_waits": _waits,
     "engine_fails": _fails,
+    "engine_stutters": _stutters,
+    "engine_answers_late": _answers_late,
     "engine_is_late": _is_late,
     "engine_is_deaf": _is_deaf,
     "engine_repeats": _repeats,

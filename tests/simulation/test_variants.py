@@ -4,22 +4,27 @@ Negative controls: variants of the library without what keeps a promise, each of
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import suppress
 from typing import Any, Final, TypeAlias
 
 import pytest
 
 from tests.simulation.checker import check
 from tests.simulation.life import live
-from ws_isolation import closing, runtime, streams
+from ws_isolation import Handshake, ManagerFactory, UserExecutionContext, closing, runtime, serving, streams
 from ws_isolation.access import Access
 from ws_isolation.chain import Arrival, Chain
-from ws_isolation.events import Envelope
+from ws_isolation.events import Envelope, Event
+from ws_isolation.lifecycle import Lifecycle
+from ws_isolation.runtime import Runtime
+from ws_isolation.serving import Authenticate
 from ws_isolation.session import Session
 from ws_isolation.session_core import SessionCore, State
 from ws_isolation.steps import Close, Finished, Received
-from ws_isolation.stream import Gap, Page, Resumed, Start, answer
+from ws_isolation.stream import Cursor, Gap, Page, Resumed, Start, answer
 from ws_isolation.streams import LiveStream
 
 Spoil: TypeAlias = Callable[[pytest.MonkeyPatch], None]
@@ -105,6 +110,36 @@ def _no_authentication(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Access, "bars_here", bars_here)
 
 
+def _trusts_cursors(patch: pytest.MonkeyPatch) -> None:
+    """Replay without asking again: whoever comes with a cursor of a stream goes on as the one who had it before."""
+    identify = serving.identify
+    known: dict[str, UserExecutionContext] = {}
+
+    async def remembers(
+        handshake: Handshake, factory: ManagerFactory, authenticate: Authenticate, caller: str
+    ) -> UserExecutionContext:
+        start = handshake.start
+        if not isinstance(start, Cursor):
+            return await identify(handshake, factory, authenticate, caller)
+        if start.epoch not in known:
+            known[start.epoch] = await identify(handshake, factory, authenticate, caller)
+        return known[start.epoch]
+
+    patch.setattr(serving, "identify", remembers)
+
+
+def _pops_then_awaits(patch: pytest.MonkeyPatch) -> None:
+    """Take an event from the outbox, give up the write that waits, and go on with the next."""
+    sent = Session._sent
+
+    async def impatient(self: Session, sending: Awaitable[None]) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(1):
+                await sent(self, sending)
+
+    patch.setattr(Session, "_sent", impatient)
+
+
 def _from_registration(patch: pytest.MonkeyPatch) -> None:
     """Count the time-out from the first ping, whatever the client said since."""
     handle = SessionCore.handle
@@ -171,6 +206,29 @@ def _trusts_the_clock(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(SessionCore, "__init__", begin)
 
 
+def _no_doubt(patch: pytest.MonkeyPatch) -> None:
+    """Take an event for not stored because the engine did not answer."""
+
+    def never(_self: Runtime, _live: LiveStream, _draft: object, _error: BaseException) -> None:
+        pass
+
+    patch.setattr(Runtime, "_doubt", never)
+
+
+def _counts_anew(patch: pytest.MonkeyPatch) -> None:
+    """Give the error of a run that did not begin here the first place."""
+    check = Lifecycle.check
+
+    def first(self: Lifecycle, event: Event, /) -> int | None:
+        number = check(self, event)
+        return 1 if number is None and event.final else number
+
+    patch.setattr(Lifecycle, "check", first)
+
+
+_MISCOUNTED: Final = ("INV2: not the next place in its run", "INV2: a place in a run", "INV2: a run out of order")
+
+
 @pytest.mark.scenario("S65")
 @pytest.mark.requirement("P1", "P2", "P3", "P5")
 @pytest.mark.timeout(120)
@@ -181,12 +239,16 @@ def _trusts_the_clock(patch: pytest.MonkeyPatch) -> None:
         (_equality, ("INV3: lost in silence",)),
         (_broadcast, ("INV1: a foreign event",)),
         (_no_authentication, ("INV4: something after the user was revoked",)),
+        (_trusts_cursors, ("INV4: something before its user was authenticated",)),
+        (_pops_then_awaits, ("INV3: lost in silence",)),
         (_from_registration, ("INV5: no cause for 4208",)),
         (_not_at_the_seat, ("INV4: something after the user was revoked",)),
         (_swallowed, ("INV5: a close that was swallowed",)),
         (_replays_a_part, ("INV3: lost in silence",)),
         (_keeps_sessions, ("INV6: streams stay", "INV6: somebody still listens")),
         (_trusts_the_clock, ("INV4: an event after the authority ended",)),
+        (_no_doubt, _MISCOUNTED),
+        (_counts_anew, _MISCOUNTED),
     ],
     ids=lambda value: value.__name__.strip("_") if callable(value) else "",
 )

@@ -19,7 +19,7 @@ from tests.shell import note
 from tests.simulation.clients import Device, Socket
 from tests.simulation.engine import TroubledEngine
 from tests.simulation.history import History
-from tests.simulation.loop import LoopClock, VirtualLoop
+from tests.simulation.loop import LoopClock, VirtualLoop, with_first_step
 from tests.simulation.schedule import USERS, Profile
 from ws_isolation import Handshake, IsolatedManager, ManagerFactory, Session, UserExecutionContext, errors
 from ws_isolation.keys import identity_of
@@ -171,6 +171,18 @@ class World:
         task.add_done_callback(self.tasks.discard)
         return task
 
+    async def begin(self, work: Coroutine[Any, Any, None]) -> None:
+        """
+        Start it, and wait until it waits: what comes next in the schedule comes after that.
+        """
+        begun = asyncio.Event()
+
+        async def noted() -> None:
+            await with_first_step(work, begun.set)
+
+        self.start(noted())
+        await begun.wait()
+
     def node_of(self, device: Device) -> Node:
         """
         Return where a device connects.
@@ -215,6 +227,23 @@ class World:
         except (ConnectionError, errors.IsolationError):
             return
 
+    async def labour(self, device: Device, count: int) -> None:
+        """
+        Let an agent work that goes on where a step of it fails or takes too long.
+        """
+        manager = self.node_of(device).factory.create_manager(self.context(device.who, device.thread))
+        canary = self.canaries[device.who]
+        with suppress(ConnectionError, errors.IsolationError):
+            async with manager.run("agent") as run:
+                for number in range(count):
+                    with suppress(ConnectionError, TimeoutError):
+                        async with asyncio.timeout(1):
+                            await run.thinking(canary)
+                            if number % 2:
+                                async with run.tool("look", {"at": canary}):
+                                    await asyncio.sleep(0.3)
+                    await asyncio.sleep(0.7)
+
     async def restart(self, node: Node) -> None:
         """
         Stop a process and start it again.
@@ -236,19 +265,21 @@ class World:
         self.history.note("drain", node=node.number)
         return True
 
-    async def revoke(self, node: Node, who: int, seconds: float) -> None:
+    async def revoke(self, node: Node, who: int, seconds: float, told: asyncio.Event) -> None:
         """
         Revoke a user on one node: there it holds at once, and everywhere when the engine has it.
         """
         until = self.history.unix() + seconds if seconds else None
         moment = None if until is None else datetime.fromtimestamp(until, UTC)
         end = _FOR_GOOD if until is None else until
+
+        def holds_here() -> None:
+            self.history.note("revoke", who=who, number=end, node=node.number)
+            told.set()
+
         self.history.note("revoking", who=who)
-        call = asyncio.ensure_future(node.factory.revoke(self.contexts[who], until=moment))
-        await asyncio.sleep(0)
-        self.history.note("revoke", who=who, number=end, node=node.number)
         try:
-            await call
+            await with_first_step(node.factory.revoke(self.contexts[who], until=moment), holds_here)
         except errors.EngineUnavailableError:
             return  # the caller knows: it holds here, and nobody knows about the others
         self.history.note("revoke", who=who, number=end)
