@@ -473,3 +473,129 @@ async def test_cut_before_the_writer_took_over() -> None:
 
     assert served.session._parked is None
     assert [] == served.transport.events
+
+
+@attrs.define
+class DirectTransport:
+    """
+    Takes a text at once as long as *takes* holds, and notes which way each came; a failure to come is raised.
+    """
+
+    inner: RecordingTransport = attrs.field(factory=RecordingTransport)
+    takes: bool = True
+    failure: Exception | None = None
+    ways: list[str] = attrs.field(factory=list[str])
+
+    def write_at_once(self, text: str, /) -> bool:
+        """
+        Write, raise, or say that ``send`` has to.
+        """
+        if self.failure is not None:
+            raise self.failure
+        if self.takes:
+            self.ways.append("at once")
+            self.inner.sent.append(text)
+        return self.takes
+
+    async def send(self, text: str, /) -> None:
+        """
+        Write as the one inside does.
+        """
+        self.ways.append("sent")
+        await self.inner.send(text)
+
+    async def receive(self) -> str | bytes:
+        """
+        Read from the one inside.
+        """
+        return await self.inner.receive()
+
+    async def close(self, code: int, reason: str, /) -> None:
+        """
+        Close the one inside.
+        """
+        await self.inner.close(code, reason)
+
+    def abort(self) -> None:
+        """
+        Drop the one inside.
+        """
+        self.inner.abort()
+
+
+class Wrapper:
+    """
+    Counts what is sent, and passes on whatever else is asked for.
+    """
+
+    def __init__(self, inner: DirectTransport) -> None:
+        self.inner = inner
+        self.sent = 0
+
+    async def send(self, text: str, /) -> None:
+        """
+        Count and send.
+        """
+        self.sent += 1
+        await self.inner.send(text)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.inner, name)
+
+
+@pytest.mark.scenario("S29")
+async def test_transport_that_can_tell_whether_it_waits() -> None:
+    """
+    It is asked first, and ``send`` only has to do what waits; nothing overtakes that, and the deadline holds for it.
+    """
+    bench, transport = Bench.new(), DirectTransport()
+    served = await bench.serve(transport=transport)
+    transport.ways.clear()
+    await bench.manager().send(note(0))
+    transport.takes = False
+    transport.inner.client_stops_reading()
+    await bench.manager().send(note(1))
+    transport.takes = True
+    await bench.manager().send(note(2))
+    held = [event["data"]["value"] for event in transport.inner.events]
+    transport.inner.client_reads_again()
+    await settle()
+    came = [event["data"]["value"] for event in transport.inner.events]
+    transport.takes = False
+    transport.inner.client_stops_reading()
+    await bench.manager().send(note(3))
+    await bench.clock.advance(10.1)
+
+    assert ([0], [0, 1, 2]) == (held, came)
+    assert ["at once", "sent"] == transport.ways[:2]
+    assert 4213 == (served.session.code.code if served.session.code else None)
+    assert transport.inner.aborted
+
+
+@pytest.mark.parametrize(("failure", "code"), [(BrokenError(), 4300), (TransportClosedError(), None)])
+async def test_write_at_once_that_fails(failure: Exception, code: int | None) -> None:
+    """
+    What it raises ends that session as the same from ``send`` would, and does not reach the emitter.
+    """
+    bench, transport = Bench.new(), DirectTransport()
+    served = await bench.serve(transport=transport)
+    transport.failure = failure
+    await bench.manager().send(note())
+    await settle()
+
+    assert code == (served.session.code.code if served.session.code else None)
+    assert not served.session.is_open
+
+
+async def test_wrapped_transport_is_not_passed_by() -> None:
+    """
+    The ``send`` of what wraps a transport is called for each text, although it passes on the shorter way too.
+    """
+    wrapper = Wrapper(DirectTransport())
+    bench = Bench.new()
+    await bench.serve(transport=cast("Transport", wrapper))
+    before = wrapper.sent
+    await bench.manager().send(note())
+
+    assert 1 == wrapper.sent - before
+    assert "at once" not in wrapper.inner.ways

@@ -4,14 +4,15 @@ The way out of a session: whatever is to be written, one write at a time.
 Rule 1: everything for the socket goes through the core's one outbox, so nothing
 overtakes. Rule 2: while the writer task waits, whoever has something to say
 writes in its place, as far as the transport takes it at once; what has to wait
-is the writer's, so no emitter ever waits for a socket.
+is the writer's, so no emitter ever waits for a socket. A transport that tells
+beforehand whether it has to wait (``write_at_once``) is asked without a coroutine.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from contextvars import Context
 from typing import TYPE_CHECKING, Any
 
@@ -67,6 +68,7 @@ class WritingSession:
         "_scheduled",
         "_transport",
         "_wake",
+        "_write_now",
         "_writes_in",
     )
 
@@ -74,6 +76,10 @@ class WritingSession:
         self._core = core
         self._transport = transport
         self._home = home
+        # Of the class: what wraps a transport and passes on the rest has a ``send`` of its own, to be called.
+        able = hasattr(type(transport), "write_at_once")
+        self._write_now: Callable[[str], bool] | None = transport.write_at_once if able else None  # type: ignore[attr-defined]
+        """Writes a text, or says that ``send()`` has to; None where the transport cannot tell."""
         self._wake: asyncio.Future[None] | None = None
         self._idle = False
         """Whether the writer waits for something to write, so that others may write in its place."""
@@ -186,7 +192,10 @@ class WritingSession:
 
     def _stepped(self, text: str) -> bool:
         """Write *text* in the writer's place; False where it has to go on with it."""
+        write_now = self._write_now
         try:
+            if write_now is not None and write_now(text):
+                return True
             self._parked = step(self._transport.send(text), self._io[0], self._writes_in)
         except TransportClosedError as error:
             self._peer_gone(error)

@@ -102,10 +102,10 @@ def text_frame(text: str, /) -> bytes:
     """
     payload = text.encode()
     size = len(payload)
+    if _SHORT <= size < _MEDIUM:  # nearly every event
+        return b"\x81\x7e" + size.to_bytes(2) + payload
     if size < _SHORT:
         return bytes((_TEXT, size)) + payload
-    if size < _MEDIUM:
-        return b"\x81\x7e" + size.to_bytes(2) + payload
     return b"\x81\x7f" + size.to_bytes(8) + payload
 
 
@@ -148,18 +148,24 @@ class FrameTransport:
 
     async def send(self, text: str, /) -> None:
         """Do the same as ``Transport.send()``."""
-        protocol = self._protocol
-        if (
-            self._writes
-            and protocol.writable.is_set()
-            and not (protocol.close_sent or protocol.disconnected)
-            and protocol.conn.state == _OPEN
-            and not protocol.conn.expect_continuation_frame
-            and not protocol.transport.is_closing()
-        ):
-            protocol.transport.write(text_frame(text))
-        else:
+        if not self.write_at_once(text):
             await self._plain.send(text)
+
+    def write_at_once(self, text: str, /) -> bool:
+        """
+        Write *text* where the server would write the very same bytes at once; False where ``send()`` has to do it.
+
+        Raises:
+            UnicodeEncodeError: It holds a lone surrogate. Nothing was written.
+        """
+        protocol = self._protocol
+        if not self._writes or protocol.close_sent or protocol.disconnected or not protocol.writable.is_set():
+            return False
+        connection, transport = protocol.conn, protocol.transport
+        if connection.state != _OPEN or connection.expect_continuation_frame or transport.is_closing():
+            return False
+        transport.write(text_frame(text))
+        return True
 
     async def close(self, code: int, reason: str, /) -> None:
         """Do the same as ``Transport.close()``."""
