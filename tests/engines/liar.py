@@ -87,10 +87,11 @@ class Liar:
             return self.answers[word]
         if word == "HELLO":
             return hello()
-        if word == "UNSUBSCRIBE":
+        if word in ("UNSUBSCRIBE", "SUNSUBSCRIBE"):
             return b""  # what it announces then is of no interest
-        if word == "SUBSCRIBE":
-            return b"".join(b">3\r\n" + bulk("subscribe") + bulk(one.decode()) + b":1\r\n" for one in command[1:])
+        if word in ("SUBSCRIBE", "SSUBSCRIBE"):
+            said = b">3\r\n" + bulk(word.lower())
+            return b"".join(said + bulk(one.decode()) + b":1\r\n" for one in command[1:])
         if word == "PUBLISH":
             return b":1\r\n>3\r\n" + bulk("message") + bulk(command[1].decode()) + bulk(command[2].decode())
         return OK

@@ -169,10 +169,11 @@ class Topics:
         self._asks[topic.channel] = None
 
     def ask_again(self) -> None:
-        """Ask once more for whatever is not announced."""
+        """Ask once more for whatever is not announced: it was refused, or ended."""
         for topic in self._by_key.values():
             if not topic.is_heard:
                 topic.is_asked = True
+                self._unconfirmed.pop(topic.channel, None)
                 self._asks[topic.channel] = None
 
     @property
