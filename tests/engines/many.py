@@ -5,7 +5,7 @@ Several servers that belong together: a Cluster, and a master with a replica and
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -91,7 +91,7 @@ class ClusterOfThree:
 
 
 @contextmanager
-def cluster(folder: Path, kind: str) -> Iterator[ClusterOfThree]:
+def cluster(folder: Path, kind: str) -> Generator[ClusterOfThree]:
     """
     Run one until the block is left, whatever comes of its start.
     """
@@ -143,7 +143,7 @@ class Watched:
 
 
 @contextmanager
-def watched(folder: Path, kind: str) -> Iterator[Watched]:
+def watched(folder: Path, kind: str) -> Generator[Watched]:
     """
     Run a master, a replica and three Sentinels until the block is left.
     """

@@ -17,6 +17,7 @@ from .jobs import MalformedError
 __all__ = ("SlotMap", "slot_of")
 
 SLOTS: Final = 16_384
+_PORTS: Final = range(1, 65_536)
 _MOST_TAGS: Final = 1_024
 """Tags that are remembered; an application has 257."""
 
@@ -75,12 +76,19 @@ class SlotMap:
 
 
 def _range(one: object, asked: str) -> tuple[int, int, str, int]:
-    match one:
-        case [int(first), int(last), [host, int(port), *_], *_] if 0 <= first <= last < SLOTS and 0 < port < 65_536:  # noqa: PLR2004
-            if host is None or host == b"":
-                return first, last, asked, port
-            if isinstance(host, bytes):
-                return first, last, str(host, "ascii", "replace"), port
+    match _list(one):
+        case [int(first), int(last), master, *_] if 0 <= first <= last < SLOTS:
+            match _list(master):
+                case [None | b"", int(port), *_] if port in _PORTS:
+                    return first, last, asked, port
+                case [bytes() as host, int(port), *_] if port in _PORTS:
+                    return first, last, str(host, "ascii", "replace"), port
+                case _:
+                    pass
         case _:
             pass
     raise MalformedError
+
+
+def _list(value: object) -> list[object]:
+    return cast("list[object]", value) if type(value) is list else []
