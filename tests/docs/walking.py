@@ -25,7 +25,7 @@ import websockets
 from tests.docs.blocks import Block
 from tests.layers import PACKAGE
 
-WALKED: Final = frozenset({"tutorial.md", "deploy.md", "gunicorn.md", "kubernetes.md"})
+WALKED: Final = frozenset({"tutorial.md", "deploy.md", "gunicorn.md", "kubernetes.md", "many-processes.md"})
 """The pages that are done as they say: each has a test module of its own."""
 
 SCRIPTED: Final = frozenset({"authenticate.md"})

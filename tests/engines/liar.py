@@ -44,6 +44,8 @@ class Liar:
     port: int = 0
     agreed: bytes = b"*0\r\n"
     """What it answers to what a node says of its settings."""
+    goes_on: asyncio.Event = attrs.field(factory=asyncio.Event)
+    """Cleared, it answers nothing; then everything, in order."""
     writers: list[asyncio.StreamWriter] = attrs.field(factory=list[asyncio.StreamWriter])
 
     async def stop(self, server: asyncio.Server) -> None:
@@ -51,6 +53,7 @@ class Liar:
         End all connections, those that are just being made too.
         """
         server.close()
+        self.goes_on.set()
         for _ in range(5):
             await asyncio.sleep(0.002)
             for writer in self.writers:
@@ -66,6 +69,7 @@ class Liar:
             while data := await reader.read(65_536):
                 parser.feed(data)
                 while (command := parser.gets()) is not False:
+                    await self.goes_on.wait()
                     if command[:2] == AGREE:  # what nodes say of their settings is no subject of most tests
                         writer.write(self.agreed)
                         continue
@@ -103,6 +107,7 @@ async def liar(**answers: bytes) -> AsyncGenerator[Liar]:
     Run one, with these answers.
     """
     made = Liar(answers)
+    made.goes_on.set()
     server = await asyncio.start_server(made.serve, "127.0.0.1", 0)
     made.port = server.sockets[0].getsockname()[1]
     try:

@@ -14,11 +14,13 @@ from tests.engines.liar import Liar, hello, liar
 from tests.engines.nodes import until
 from tests.engines.test_parts import Ear
 from ws_isolation import errors
+from ws_isolation.backplanes.base import Lease
 from ws_isolation.backplanes.redis import RedisBackplane
 from ws_isolation.backplanes.redis.cluster import Cluster
 from ws_isolation.backplanes.redis.finding import Finder, NotFoundError
 from ws_isolation.backplanes.redis.jobs import MalformedError
-from ws_isolation.backplanes.redis.slots import SlotMap
+from ws_isolation.backplanes.redis.names import Names
+from ws_isolation.backplanes.redis.slots import SlotMap, slot_of
 from ws_isolation.backplanes.redis.where import Where
 from ws_isolation.keys import Identity
 
@@ -344,44 +346,76 @@ async def test_keys_that_are_on_their_way() -> None:
 
 async def test_a_call_waits_for_the_one_before_it() -> None:
     """
-    What is on its way to a former node is answered, or goes back, before anything else of its slot is asked.
+    What is on its way to a former node is answered before anything else of its slot is asked elsewhere.
     """
-    async with pair(DEL=b":1\r\n") as (one, two, plane):
+    async with pair(DEL=b":1\r\n", EXISTS=b":0\r\n") as (one, two, plane):
         serving(one, two, one.port, two.port)
-        users = [Identity(None, f"user-{n}") for n in range(40)]
-        await asyncio.gather(*(plane.lift(user) for user in users))  # every connection is ready, and nothing is asked
+        several = [Identity(None, f"user-{n}") for n in range(80)]
+        users = [user for user in several if slot_of(Names("ws", 0).bar(user)) < 8_192]  # those of the first node
+        await asyncio.gather(*(plane.lift(user) for user in several))
+        await until(lambda: not plane.health().waiting)
         one.heard.clear()
         two.heard.clear()
-        one.answers["EXISTS"] = b""
+        one.goes_on.clear()
         first = [asyncio.create_task(plane.bars(user)) for user in users]
-        await until(lambda: plane.health().is_up and any(command[0] == b"EXISTS" for command in one.heard))
-        flying = [command[1] for command in one.heard if command[0] == b"EXISTS"]
+        await until(lambda: plane.health().waiting >= len(users))
+        await asyncio.sleep(0)  # they are on their way
         serving(one, two, two.port, one.port)
         made = plane._link
         assert isinstance(made, Cluster)
-        made.lost()
-        await until(lambda: made._unsettled)
+        made._learn(
+            SlotMap.parse([[0, 8_191, [b"127.0.0.1", two.port]], [8_192, 16_383, [b"127.0.0.1", one.port]]], "")
+        )
         second = [asyncio.create_task(plane.lift(user)) for user in users]
-        await asyncio.sleep(0)
-        assert not any(command[0] == b"DEL" and command[1] in flying for command in two.heard)
-        for _ in flying:
-            one.say(b":0\r\n")
+        await asyncio.sleep(0.05)  # time enough for the second node, which answers at once
+        assert not any(command[0] == b"DEL" for command in two.heard)
+        one.goes_on.set()
 
-        assert [False] * 40 == await asyncio.gather(*first)
-        assert [True] * 40 == await asyncio.gather(*second)
+        assert [False] * len(users) == await asyncio.gather(*first)
+        assert [True] * len(users) == await asyncio.gather(*second)
+        assert not any(command[0] == b"EXISTS" for command in two.heard)
 
 
 async def test_a_node_that_left_gives_back_what_it_was_asked() -> None:
     """
     What was asked of a node that is no part of the Cluster any more is asked again of the one that serves it now.
     """
-    async with pair(DEL=b":1\r\n", EXISTS=b"") as (one, two, plane):
+    async with pair(DEL=b":1\r\n") as (one, two, plane):
         await plane.lift(ALICE)
+        await until(lambda: not plane.health().waiting)
+        one.goes_on.clear()
         barred = asyncio.create_task(plane.bars(ALICE))
-        await until(lambda: any(command[0] == b"EXISTS" for command in one.heard))
-        serving(one, two, two.port)
+        await until(lambda: plane.health().waiting)
+        await asyncio.sleep(0)
         made = plane._link
         assert isinstance(made, Cluster)
-        made.lost()
+        serving(one, two, two.port)
+        made._learn(SlotMap.parse([[0, 16_383, [b"127.0.0.1", two.port]]], ""))
 
         assert not await barred
+        assert any(command[0] == b"EXISTS" for command in two.heard)
+
+
+async def test_more_waits_than_a_cluster_may_hold_up() -> None:
+    """
+    Something that nobody awaits is held as well while there is no node, and goes out when there is one.
+    """
+    async with pair(EXISTS=b":1\r\n", GET=b"_\r\n") as (one, two, plane):
+        serving(one, two, 1)
+        plane.leave(Lease(ALICE, "before anything was asked", 1.0))
+        barred = asyncio.create_task(plane.bars(ALICE))
+        await until(lambda: plane.health().waiting)
+        plane.leave(Lease(ALICE, "c", 1.0))
+        serving(one, two, one.port)
+
+        assert await barred
+        await until(lambda: any(command[0] == b"EVALSHA" for command in one.heard))
+
+
+async def test_noise_while_asking() -> None:
+    """
+    What a Sentinel announces on its own is of no interest.
+    """
+    noise = b">2\r\n" + bulk("message") + bulk("x")
+    async with liar(SENTINEL=noise + b"*2\r\n" + bulk("127.0.0.1") + bulk("7")) as engine:
+        assert 7 == (await finder("sentinel", engine.port).server()).port

@@ -111,7 +111,7 @@ class Finder:
 
 
 async def _answer(address: Address, words: tuple[str, ...]) -> object:
-    line = Line(_ignored, _nothing)
+    line = Line(_ignored, lambda: None)
     try:
         ask = await asking(line, address, asyncio.get_running_loop().time)
         await greeted(ask, address)
@@ -125,7 +125,3 @@ async def _answer(address: Address, words: tuple[str, ...]) -> object:
 
 def _ignored(push: list[object]) -> None:
     del push
-
-
-def _nothing() -> None:
-    return
