@@ -56,15 +56,14 @@ class _Done:
         """None until there is one: an empty one would hold 600 bytes."""
 
     def add(self, value: str, /) -> None:
-        """Remember one more; cheaper than an ordered dictionary, with each whole thought."""
+        """Remember one more, which is new; cheaper than an ordered dictionary, with each whole thought."""
         ids, order = self.ids, self._order
         if order is None:
             order = self._order = deque()
-        if value not in ids:
-            ids.add(value)
-            order.append(value)
-            if len(ids) > _MOST_CLOSED_IDS:
-                ids.remove(order.popleft())
+        ids.add(value)
+        order.append(value)
+        if len(order) > _MOST_CLOSED_IDS:
+            ids.discard(order.popleft())
 
 
 @attrs.define

@@ -197,3 +197,17 @@ async def test_a_node_that_listens_for_sessions_alone_lets_the_run_go_on(monkeyp
 
     assert not await work.over()
     await stop(a, b)
+
+
+@pytest.mark.requirement("WS-10", "I13")
+async def test_two_runs_that_open_together() -> None:
+    """Two runs of a user that open in one turn listen once; the revocation ends both."""
+    engine, (a, b) = nodes()
+    works = await asyncio.gather(Work.begin(b), Work.begin(b))
+
+    await a.factory.revoke(ALICE)
+    await settle()
+
+    assert [True, True] == [await work.over() for work in works]
+    assert ["revoked", "revoked"] == await ends(engine)
+    await stop(a, b)

@@ -33,6 +33,15 @@ def hello(version: str = "8.2.0", mode: str = "standalone", role: str = "master"
     return b"%%%d\r\n" % len(members) + b"".join(bulk(name) + bulk(value) for name, value in members.items())
 
 
+def going_on() -> asyncio.Event:
+    """
+    Return an event that is set.
+    """
+    event = asyncio.Event()
+    event.set()
+    return event
+
+
 @attrs.define
 class Liar:
     """
@@ -44,7 +53,7 @@ class Liar:
     port: int = 0
     agreed: bytes = b"*0\r\n"
     """What it answers to what a node says of its settings."""
-    goes_on: asyncio.Event = attrs.field(factory=asyncio.Event)
+    goes_on: asyncio.Event = attrs.field(factory=going_on)
     """Cleared, it answers nothing; then everything, in order."""
     writers: list[asyncio.StreamWriter] = attrs.field(factory=list[asyncio.StreamWriter])
 
@@ -107,7 +116,6 @@ async def liar(**answers: bytes) -> AsyncGenerator[Liar]:
     Run one, with these answers.
     """
     made = Liar(answers)
-    made.goes_on.set()
     server = await asyncio.start_server(made.serve, "127.0.0.1", 0)
     made.port = server.sockets[0].getsockname()[1]
     try:

@@ -419,3 +419,21 @@ async def test_noise_while_asking() -> None:
     noise = b">2\r\n" + bulk("message") + bulk("x")
     async with liar(SENTINEL=noise + b"*2\r\n" + bulk("127.0.0.1") + bulk("7")) as engine:
         assert 7 == (await finder("sentinel", engine.port).server()).port
+
+
+async def test_what_was_not_sent_yet_goes_with_its_slot() -> None:
+    """
+    What waits for a node that cannot be reached goes to the one that serves its slot from now on.
+    """
+    async with pair() as (one, two, plane):
+        some = [Identity(None, f"user-{n}") for n in range(80)]
+        low = next(user for user in some if slot_of(Names("ws", 0).bar(user)) < 8_192)
+        high = next(user for user in some if slot_of(Names("ws", 0).bar(user)) >= 8_192)
+        one.answers["EXISTS"] = b":0\r\n"
+        serving(one, two, 1, one.port)
+        assert not await plane.bars(high)
+        barred = asyncio.create_task(plane.bars(low))
+        await until(lambda: plane.health().waiting)
+        serving(one, two, one.port, 1)
+
+        assert not await barred

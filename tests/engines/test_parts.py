@@ -289,6 +289,21 @@ def test_nobody_who_has_gone_is_sent() -> None:
     assert 0 == pending.size
 
 
+def test_some_are_taken_off() -> None:
+    """
+    Those that are not told to stay come out in their order; whoever has gone is in neither part.
+    """
+    pending = Pending(10, 1_000)
+    jobs = [Note(name) for name in "abcd"]
+    for job in jobs:
+        pending.add(job)
+    jobs[1].is_gone = True
+
+    assert [b"c"] == [job.packed() for job in pending.sift(lambda job: job.packed() != b"c")]
+    assert ["a", "d"] == taken(pending)
+    assert 0 == pending.size
+
+
 def test_bounds() -> None:
     """
     It is full by number or by bytes, whichever comes first.
@@ -458,3 +473,20 @@ def test_subscriptions_go_in_batches() -> None:
         topics.confirmed(b"%d" % number)
 
     assert 751 == topics.interrupted(250)
+
+
+def test_what_was_refused_is_asked_again() -> None:
+    """
+    A channel that the engine does not announce is asked for once more, one that it announces is not.
+    """
+    topics = Topics()
+    topics.join(ALICE, b"a", Ear(), nothing)
+    topics.join(BOB, b"b", Ear(), nothing)
+    list(topics.commands())
+    topics.confirmed(b"a")
+
+    topics.ask_again()
+
+    assert [("SUBSCRIBE", [b"b"])] == list(topics.commands())
+    topics.confirmed(b"b")
+    assert not topics.has_commands

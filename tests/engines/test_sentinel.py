@@ -105,3 +105,19 @@ async def test_nobody_knows_the_master(fragile: Watched) -> None:
         with pytest.raises(errors.EngineTimeoutError, match="it was not asked"):
             await one.send(1)
         assert "no Sentinel knows a master of this name" == one.plane.health().problem
+
+
+async def test_all_sentinels_are_away(fragile: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    Nobody says where the master is: what works stays.
+    """
+    monkeypatch.setattr("ws_isolation.backplanes.redis.link._BEAT_SECONDS", 0.05)
+    async with nodes(fragile.url, 1) as (one,):
+        client = await one.connect()
+        for sentinel in fragile.sentinels:
+            sentinel.kill()
+        await asyncio.sleep(0.2)
+        await one.send(1)
+        await until(lambda: client.values == [1])
+
+        assert 1 == one.plane.health().connections

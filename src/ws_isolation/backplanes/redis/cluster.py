@@ -142,7 +142,7 @@ class Cluster:
         """Do the same as ``Nodes.redirected()``."""
         if job is None:
             self._unheard.add(link)
-        elif not job.is_over:
+        else:
             self._unsettled.add(slot_of(job.key))
             self._hold(job)
         self._look_soon()

@@ -14,6 +14,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import TYPE_CHECKING, Final, Protocol, TypeVar, final
 
 import attrs
@@ -277,7 +278,8 @@ class Link:
     async def _run(self) -> None:
         attempt = 0
         while True:
-            line = Line(self._announced, self.flush_soon, None if self._nodes is None else self._redirected)
+            redirected = None if self._nodes is None else partial(self._nodes.redirected, self)
+            line = Line(self._announced, self.flush_soon, redirected)
             try:
                 async with asyncio.timeout(self._bounds.answer_seconds):
                     address = await self._locate()
@@ -366,14 +368,10 @@ class Link:
                 self.topics.confirmed(channel)
                 if self.topics.is_interrupted:
                     self._restore_soon()
-            case [b"sunsubscribe", bytes() as channel, *_] if self.topics.left(channel):
-                self._redirected(None)
+            case [b"sunsubscribe", bytes() as channel, *_] if self._nodes is not None and self.topics.left(channel):
+                self._nodes.redirected(self, None)
             case _:
                 pass
-
-    def _redirected(self, job: Job | None) -> None:
-        if self._nodes is not None:
-            self._nodes.redirected(self, job)
 
     def flying(self) -> frozenset[str]:
         """Return the keys of what was sent and is not answered."""
@@ -390,9 +388,6 @@ class Link:
             self._pending.put_back(self._line.waiting)
             self._line.waiting.clear()
             self._line.abort()
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
         return [job for job in self._pending.take_all() if job.key]
 
     def _restore_soon(self) -> None:
