@@ -35,8 +35,8 @@ class SystemClock:
     __slots__ = ()
 
     # Read with each event: the functions themselves, and nothing around them.
-    monotonic = staticmethod(time.monotonic)
-    unix = staticmethod(time.time)
+    monotonic: staticmethod[[], float] = staticmethod(time.monotonic)
+    unix: staticmethod[[], float] = staticmethod(time.time)
 
     def call_at(self, when: float, callback: Callable[[], None], /) -> Timer:
         """Call *callback* in the running event loop."""
