@@ -614,15 +614,20 @@ class Runtime:
 
     async def _attend(self, live: LiveStream) -> None:
         try:
-            async with live.joining:
-                if live.chain is None:
-                    await self._follow(live)
-                    live.attends = True
+            await self._listen(live)
         except Exception as error:  # noqa: BLE001  # an engine may raise anything; the next look asks again
             report(logging.ERROR, "a run cannot hear of a revocation", error=error)
         else:
             await self._check(live)
             self._leave(live)
+
+    async def _listen(self, live: LiveStream) -> None:
+        """Listen where nobody does yet."""
+        async with live.joining:
+            if live.chain is not None:
+                return
+            await self._follow(live)
+            live.attends = True
 
     def _leave(self, live: LiveStream) -> None:
         """Listen no more where that was for runs alone, and none is left."""

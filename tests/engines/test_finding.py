@@ -174,7 +174,7 @@ async def test_a_sentinel_that_says_nonsense(said: bytes) -> None:
     What is no address is not connected to.
     """
     async with liar(SENTINEL=said) as odd:
-        with pytest.raises(NotFoundError, match="as it should"):
+        with pytest.raises(NotFoundError, match="no Sentinel knows a master"):
             await finder("sentinel", odd.port).server()
 
 
@@ -197,7 +197,7 @@ async def test_nobody_answers() -> None:
         await finder("sentinel", 1).server()
     async with liar(HELLO=b"+OK\r\n") as odd:
         with pytest.raises(NotFoundError, match="no node of the Cluster answers"):
-            await finder("cluster", odd.port).slots(())
+            await finder("cluster", odd.port).slots((), ())
 
 
 def slots(*ports: int) -> bytes:
@@ -289,7 +289,7 @@ async def test_what_a_node_does_not_serve_goes_to_another() -> None:
     """
     Calls and a subscription that a node refuses are made at the one that the others name; nobody gets another's answer.
     """
-    async with pair(EXISTS=MOVED, SSUBSCRIBE=MOVED, PING=b"+PONG\r\n") as (one, two, plane):
+    async with pair(EXISTS=MOVED, SSUBSCRIBE=MOVED, TIME=b"+time\r\n") as (one, two, plane):
         barred = asyncio.create_task(plane.bars(ALICE))
         heard = asyncio.create_task(plane.subscribe(ALICE, Ear()))
         lifted = asyncio.create_task(plane.lift(ALICE))
@@ -308,7 +308,7 @@ async def test_a_subscription_is_refused_once() -> None:
     """
     A node that refuses a subscription and is named again, since the others do not know better yet, is asked again.
     """
-    async with pair(SSUBSCRIBE=MOVED, PING=b"+PONG\r\n") as (one, _, plane):
+    async with pair(SSUBSCRIBE=MOVED, TIME=b"+time\r\n") as (one, _, plane):
         heard = asyncio.create_task(plane.subscribe(ALICE, Ear()))
         await until(lambda: any(command[0] == b"SSUBSCRIBE" for command in one.heard))
         del one.answers["SSUBSCRIBE"]
@@ -321,7 +321,7 @@ async def test_a_subscription_ends_unasked() -> None:
     """
     A node that stops announcing a channel is asked again; for one that nobody listens to it does not matter.
     """
-    async with pair(PING=b"+PONG\r\n") as (one, _, plane):
+    async with pair(TIME=b"+time\r\n") as (one, _, plane):
         ear = Ear()
         await plane.subscribe(ALICE, ear)
         channel = next(command[1] for command in one.heard if command[0] == b"SSUBSCRIBE").decode()
@@ -437,3 +437,38 @@ async def test_what_was_not_sent_yet_goes_with_its_slot() -> None:
         serving(one, two, one.port, 1)
 
         assert not await barred
+
+
+async def test_a_node_with_an_odd_map_is_passed_over() -> None:
+    """
+    A node whose map cannot be read is passed over for the next, and a node that cannot be spoken to is asked last.
+    """
+    async with (
+        liar(CLUSTER=b"*1\r\n+odd\r\n") as odd,
+        liar(CLUSTER=slots(7)) as sound,
+        liar(CLUSTER=slots(8)) as cut_off,
+    ):
+        asks = finder("cluster", odd.port, sound.port)
+        where = [("127.0.0.1", odd.port), ("127.0.0.1", cut_off.port)]
+
+        assert {("127.0.0.1", 8)} == (await asks.slots(where, ())).masters
+        assert {("127.0.0.1", 7)} == (await asks.slots(where[:1], where[1:])).masters
+
+
+@pytest.mark.requirement("P1")
+async def test_nobody_gets_the_answer_of_a_subscription() -> None:
+    """
+    An error to a subscription ends the connection, whatever it says: no call behind it is given another's answer.
+    """
+    async with liar(SUBSCRIBE=b"", EXISTS=b":0\r\n") as engine:
+        plane = RedisBackplane(f"redis://127.0.0.1:{engine.port}")
+        assert not await plane.bars(ALICE)
+        engine.answers["SUBSCRIBE"] = b"-BUSY running a script\r\n"
+        heard = asyncio.create_task(plane.subscribe(ALICE, Ear()))
+        calls = [asyncio.create_task(plane.bars(ALICE)) for _ in range(3)]
+        await until(lambda: "BUSY" in plane.health().problem)
+        engine.answers["SUBSCRIBE"] = b""
+        assert [False] * 3 == await asyncio.gather(*calls)
+        heard.cancel()
+        await asyncio.gather(heard, return_exceptions=True)
+        await plane.close()

@@ -13,6 +13,8 @@ from tests.engines.many import Watched, told, wait_until, watched
 from tests.engines.nodes import nodes, until
 from tests.engines.running import found
 from ws_isolation import errors
+from ws_isolation.backplanes.redis import RedisBackplane
+from ws_isolation.testing.check_backplane import check_backplane
 
 
 @pytest.fixture(params=found())
@@ -121,3 +123,20 @@ async def test_all_sentinels_are_away(fragile: Watched, monkeypatch: pytest.Monk
         await until(lambda: client.values == [1])
 
         assert 1 == one.plane.health().connections
+
+
+async def test_conformance(fragile: Watched) -> None:
+    """
+    A master behind Sentinels does what every engine must do.
+    """
+    made: list[RedisBackplane] = []
+
+    def make() -> RedisBackplane:
+        made.append(RedisBackplane(fragile.url))
+        return made[-1]
+
+    try:
+        await check_backplane(make)
+    finally:
+        for plane in made:
+            await plane.close()

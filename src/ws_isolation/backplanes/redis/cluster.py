@@ -199,7 +199,9 @@ class Cluster:
             while self._is_wanted or not self._is_settled():
                 self._is_wanted = False
                 try:
-                    self._learn(await self._finder.slots(self._map.masters))
+                    doubtful = [node for node, link in self._links.items() if link.problem]
+                    trusted = sorted(self._map.masters.difference(doubtful))
+                    self._learn(await self._finder.slots(trusted, doubtful))
                     self._problem = ""
                 except (OSError, SettingsError) as error:
                     self._problem = str(error)

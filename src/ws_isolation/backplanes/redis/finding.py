@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Final, final
+from typing import TYPE_CHECKING, Final, TypeVar, final
 
 from .jobs import MalformedError
 from .line import Line
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from .where import Where
 
 __all__ = ("Finder", "NotFoundError")
+
+_T = TypeVar("_T")
 
 _PORT_RANGE: Final = range(1, 65_536)
 
@@ -58,30 +60,28 @@ class Finder:
         """
         if self._where.kind == "server":
             return self._where.node
-        reply = await self._ask(("SENTINEL", "GET-MASTER-ADDR-BY-NAME", self._where.master), self._row)
-        match reply:
-            case [_, [bytes() as host, bytes() as port]] if port.isdigit() and int(port) in _PORT_RANGE:
-                found = self._where.at(str(host, "ascii", "replace"), int(port))
-                self._require_safe(found)
-                return found
-            case _:
-                msg = "no Sentinel names its master as it should"
-                raise NotFoundError(msg)
+        host, port = await self._ask(("SENTINEL", "GET-MASTER-ADDR-BY-NAME", self._where.master), self._row, _place)
+        found = self._where.at(host, port)
+        self._require_safe(found)
+        return found
 
-    async def slots(self, known: Iterable[tuple[str, int]], /) -> SlotMap:
+    async def slots(self, trusted: Iterable[tuple[str, int]], doubtful: Iterable[tuple[str, int]], /) -> SlotMap:
         """
         Return who serves what.
 
         Args:
-            known: Nodes that were found before; those that the application named are asked as well.
+            trusted: Nodes that were found before, and can be spoken to.
+            doubtful: Those that cannot: one that is cut off may still answer with what was. They are asked last, after
+                the nodes that the application named.
 
         Raises:
             NotFoundError: No node of the Cluster answers.
         """
-        row = deque(self._where.at(host, port) for host, port in sorted(known))
-        row.extend(address for address in self._row if address not in row)
-        asked, reply = await self._ask(("CLUSTER", "SLOTS"), row)
-        return SlotMap.parse(reply, asked.host)
+        last = [self._where.at(host, port) for host, port in doubtful]
+        row = deque(self._where.at(host, port) for host, port in trusted)
+        row.extend(address for address in self._row if address not in row and address not in last)
+        row.extend(last)
+        return await self._ask(("CLUSTER", "SLOTS"), row, lambda reply, asked: SlotMap.parse(reply, asked.host))
 
     def node(self, host: str, port: int, /) -> Address:
         """
@@ -94,13 +94,13 @@ class Finder:
         self._require_safe(found)
         return found
 
-    async def _ask(self, words: tuple[str, ...], row: deque[Address]) -> tuple[Address, object]:
-        """Return who answered first, and what."""
+    async def _ask(self, words: tuple[str, ...], row: deque[Address], read: Callable[[object, Address], _T]) -> _T:
+        """Return what the first one says whose answer can be read."""
         for _ in range(len(row)):
             address = row[0]
             try:
                 async with asyncio.timeout(self._seconds):
-                    return address, await _answer(address, words)
+                    return read(await _answer(address, words), address)
             except Exception:  # noqa: BLE001  # whatever it is, the next one may do
                 row.rotate(-1)
         whom = (
@@ -108,6 +108,14 @@ class Finder:
         )
         msg = f"no {whom}"
         raise NotFoundError(msg)
+
+
+def _place(reply: object, _asked: Address) -> tuple[str, int]:
+    match reply:
+        case [bytes() as host, bytes() as port] if port.isdigit() and int(port) in _PORT_RANGE:
+            return str(host, "ascii", "replace"), int(port)
+        case _:
+            raise MalformedError
 
 
 async def _answer(address: Address, words: tuple[str, ...]) -> object:

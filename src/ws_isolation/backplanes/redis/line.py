@@ -134,6 +134,8 @@ class Line(asyncio.Protocol):
 
     def _is_the_end(self, error: hiredis.ReplyError) -> bool:
         word = str(error).partition(" ")[0]
+        if self.waiting and self.waiting[0].is_mark:
+            return True
         return word in _ENDS and not (word == "NOPERM" and self.waiting and self.waiting[0].optional)
 
     def ask(self, job: Job, packed: bytes, now: float, /) -> None:

@@ -229,9 +229,7 @@ class Link:
         now = self._loop.time()
         parts: list[bytes] = []
         for word, channels in self.topics.commands(sharded=self._nodes is not None):
-            parts.append(pack((word, *channels)))
-            if self._nodes is not None:
-                parts.append(self._mark(line, now))
+            parts += (pack((word, *channels)), self._mark(line, now))
         size = 0
         while not line.is_paused and size < _CHUNK:
             job = self._pending.take()
@@ -250,7 +248,7 @@ class Link:
 
     def _mark(self, line: Line, now: float) -> bytes:
         """Return a command whose place tells an answer to the one before it from an answer to what came earlier."""
-        mark = Mark(pack(("PING",)), self.due())
+        mark = Mark(pack(("TIME",)), self.due())
         mark.sent_at = now
         line.waiting.append(mark)
         return mark.packed()

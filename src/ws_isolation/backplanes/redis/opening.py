@@ -86,6 +86,7 @@ async def opened(
         await ask("SCRIPT", "LOAD", script.text)
     notes = [*await _policy(ask), *await _clock(ask, time.time())]
     line.write(_subscribe(pulse))
+    await ask("TIME")  # an error to the subscription comes in its place
     return Checked(server, tuple(notes))
 
 
