@@ -401,7 +401,7 @@ async def test_more_waits_than_a_cluster_may_hold_up() -> None:
     Something that nobody awaits is held as well while there is no node, and goes out when there is one.
     """
     async with pair(EXISTS=b":1\r\n", GET=b"_\r\n") as (one, two, plane):
-        serving(one, two, 1)
+        one.answers["CLUSTER"] = two.answers["CLUSTER"] = b"-ERR not yet\r\n"
         plane.leave(Lease(ALICE, "before anything was asked", 1.0))
         barred = asyncio.create_task(plane.bars(ALICE))
         await until(lambda: plane.health().waiting)
