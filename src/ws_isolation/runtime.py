@@ -581,8 +581,9 @@ class Runtime:
             session.close(closing.REPLACED)
         if start is None:
             return chain.cursor, None
+        known = chain.cursor.seq  # what is announced while the engine is asked may be newer than its answer
         page = await self.backplane.read(live.identity, start)
-        if page.top.epoch != chain.cursor.epoch or page.top.seq < chain.cursor.seq:
+        if page.top.epoch != chain.cursor.epoch or page.top.seq < known:
             live.read_again()  # the engine fell back to older data: the others must hear of it as well
             return chain.cursor, self._noted(Gap("divergence", chain.cursor))
         return page.top, self._noted(answer(start, page, replay=self.settings.replay_events))

@@ -142,7 +142,9 @@ class SharedEngine:
         Pass on.
         """
         await self._reached("read")
-        return await self.inner.read(identity, start)
+        page = await self.inner.read(identity, start)
+        await self._answered("read")
+        return page
 
     async def revoke(self, identity: Identity, until: float | None, /) -> None:
         """
