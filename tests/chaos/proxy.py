@@ -17,6 +17,8 @@ from typing import Final, Literal, TypeAlias
 
 import attrs
 
+from tests.chaos.closing_frames import ServerStream
+
 Kind: TypeAlias = Literal["delay", "split", "truncate", "reset", "blackhole", "stall", "half_close"]
 Way: TypeAlias = Literal["up", "down"]
 Ending: TypeAlias = Literal["orderly", "truncate", "reset"]
@@ -26,7 +28,6 @@ WAYS: Final[tuple[Way, ...]] = ("up", "down")
 """Up is from the client to the server."""
 LINKS: Final = 1_024
 CHUNK: Final = 16_384
-_TAIL: Final = 128
 _RESET: Final = struct.pack("ii", 1, 0)
 """SO_LINGER with 0 seconds: closing sends RST instead of FIN."""
 
@@ -86,8 +87,8 @@ class Link:
         self.number = number
         self.passed: dict[Way, int] = {"up": 0, "down": 0}
         """Bytes that were passed on."""
-        self.tail = b""
-        """The last bytes that the server sent, passed on or not."""
+        self.sent = ServerStream()
+        """What the server sent, passed on or not."""
         self.ending: Ending | None = None
         """How it was ended; None while it is open."""
         self._over: asyncio.Future[Ending] = asyncio.get_running_loop().create_future()
@@ -113,13 +114,9 @@ class Link:
     @property
     def server_close(self) -> int | None:
         """
-        The code of the close frame that the server sent last; None where it sent none, 1005 where it had no code.
+        The code of the close frame that the server sent; None where it sent none, 1005 where it had no code.
         """
-        for size in range(min(len(self.tail) - 1, 125)):
-            frame = self.tail[-(size + 2) :]
-            if frame[:2] == bytes((0x88, size)):
-                return int.from_bytes(frame[2:4]) if size >= 2 else 1005
-        return None
+        return self.sent.close
 
     async def carry(self) -> None:
         """
@@ -150,7 +147,7 @@ class Link:
             await self._pass(way, b"")  # what goes wrong at byte 0 needs no byte
             while data := await loop.sock_recv(source, CHUNK):
                 if way == "down":
-                    self.tail = (self.tail + data)[-_TAIL:]
+                    self.sent.feed(data)
                 await self._pass(way, data)
             self._finish(way)
         except OSError:
