@@ -41,14 +41,14 @@ nitpick_ignore_regex = [
     # Other projects: a build needs no network, so their inventories are not fetched.
     (
         r"py:.*",
-        r"(_?asyncio|collections|contextlib|datetime|enum|fastapi|logging|msgspec|ssl|starlette|types|typing|weakref)\..*",
+        r"(_?asyncio|collections|contextlib|contextvars|datetime|enum|fastapi|logging|msgspec|ssl|starlette|types|typing|weakref)\..*",
     ),
     (
         r"py:.*",
         r"(AbstractAsyncContextManager|concurrent\.futures\.Future|Request|Self|TracebackType|UnsetType|WebSocket|datetime)",
     ),
     # Names for other types, which Sphinx takes for classes.
-    (r"py:class", r"(.*\.)?(_T|Action|Authenticate|FrozenJson|Handler|Inbound|Json|ManagerWrapper|Send|Start)"),
+    (r"py:class", r"(.*\.)?(_T|Action|Authenticate|FrozenJson|Handler|Inbound|Json|ManagerWrapper|Send|Start|Variable)"),
     (r"py:(class|obj)", r"ws_isolation\.router\.(_Plain|_T)"),
     # What the cores take and give: their tables are generated.
     (r"py:class", r"(.*\.)?(Heard|Answered|Ask|Admitted|Denied|Left|Refusal|Ticked|Ended|PeerGone)"),

@@ -77,6 +77,7 @@ LAYERS: Final[tuple[tuple[str, ...], ...]] = (
     ("backplanes", "backplanes.memory", "streams"),
     # 6: the asyncio shell
     (
+        "ambient",
         "finishing",
         "latch",
         "oplog",
@@ -111,6 +112,7 @@ LAYERS: Final[tuple[tuple[str, ...], ...]] = (
         "after_commit",
         "refusing",
         "serving",
+        "signals",
     ),
     # 7: frameworks, engines, other people's libraries, and other people's tests
     (

@@ -119,7 +119,9 @@ def impurities(module: str, source: str, /) -> Iterator[str]:
         if found.module == "os" and found.name in ENVIRONMENT:
             yield f"{line}reads the environment"
         # A task may be given a context to run in; a variable in one would be a second way for an identity to travel.
-        if found.module == "contextvars" and found.name not in {"Context", "copy_context"} and layer <= CORE:
+        # One module copies what the application names, to keep out all else.
+        is_ours = found.name in {"Context", "copy_context"} or name == "ambient"
+        if found.module == "contextvars" and not is_ours and layer <= CORE:
             yield f"{line}uses a ContextVar: identity travels as a value"
         if layer > PURE or name == "ids":
             continue

@@ -11,6 +11,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
+from contextvars import Context
 from typing import TYPE_CHECKING, Final, Generic, TypeVar, final
 
 from .deadlines import Deadlines
@@ -39,8 +40,9 @@ class SystemClock:
     unix: staticmethod[[], float] = staticmethod(time.time)
 
     def call_at(self, when: float, callback: Callable[[], None], /) -> Timer:
-        """Call *callback* in the running event loop."""
-        return asyncio.get_running_loop().call_later(max(0.0, when - time.monotonic()), callback)
+        """Call *callback* in the running event loop, with no context variable of whoever asks."""
+        delay = max(0.0, when - time.monotonic())
+        return asyncio.get_running_loop().call_later(delay, callback, context=Context())
 
 
 @final

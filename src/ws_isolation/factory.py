@@ -11,7 +11,7 @@ streams live in the :mod:`ws_isolation.runtime`, which it keeps to itself.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import asynccontextmanager
 from datetime import datetime
 from types import TracebackType
@@ -21,6 +21,7 @@ import attrs
 
 from . import closing, duplicates
 from ._version import __version__
+from .ambient import Variable, require_variables
 from .clockwork import SystemClock
 from .context import UserExecutionContext, require_context
 from .errors import InvalidStateError, SettingsError, type_name
@@ -67,6 +68,8 @@ class ManagerFactory(FactoryDoor):
         clock: Where time comes from; the process's clocks where None.
         backplane: What carries the streams; the factory's own memory where None.
         observer: Who is told of what happens, for metrics and logs; nobody where None.
+        carry: Context variables, of tracing for example, that ``authenticate`` and handlers see as they are set
+            where ``serve()`` is called. Any other is unset there: a server may hand one request's to the next.
 
     Raises:
         SettingsError: An argument is of the wrong type, or the observer lacks hooks.
@@ -82,16 +85,18 @@ class ManagerFactory(FactoryDoor):
         clock: Clock | None = None,
         backplane: Backplane | None = None,
         observer: Observer | None = None,
+        carry: Iterable[Variable] = (),
     ) -> None:
         if settings is not None and type(settings) is not Settings:
             raise SettingsError(f"settings must be a Settings, not {type_name(type(settings))}")
         if manager is not None and not callable(manager):
             raise SettingsError(f"manager must be callable with the shipped manager, not {type_name(type(manager))}")
+        variables = require_variables(carry)
         self._wrapper = manager
         self._looked_below: asyncio.AbstractEventLoop | None = None
         """The loop below which no import was found."""
         bounds = Settings() if settings is None else settings
-        super().__init__(Runtime(bounds, SystemClock() if clock is None else clock, backplane, observer))
+        super().__init__(Runtime(bounds, SystemClock() if clock is None else clock, backplane, observer), variables)
 
     @property
     def settings(self) -> Settings:

@@ -5,9 +5,11 @@ What serving and adapters need of a factory: room, places, counts, the loop. Not
 from __future__ import annotations
 
 import logging
+from contextvars import Context
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from .ambient import Variable, carried
 from .ids import new_uuid7
 from .keys import identity_of
 from .oplog import report
@@ -27,11 +29,16 @@ __all__ = ("FactoryDoor",)
 class FactoryDoor:
     """The part of a factory behind its public face: the door of its sockets."""
 
-    __slots__ = ("_runtime", "_warned_plain")
+    __slots__ = ("_carry", "_runtime", "_warned_plain")
 
-    def __init__(self, runtime: Runtime) -> None:
+    def __init__(self, runtime: Runtime, carry: tuple[Variable, ...]) -> None:
         self._runtime = runtime
+        self._carry = carry
         self._warned_plain = False
+
+    def clean_context(self) -> Context:
+        """Return the variables that code of a session may see: those to be carried, as they are set here."""
+        return carried(self._carry)
 
     def expires_in(self, context: UserExecutionContext, /) -> float | None:
         """Return the seconds until the context expires, None where it never does."""

@@ -15,6 +15,7 @@ import logging
 import os
 from collections.abc import Callable, Coroutine, Iterable
 from contextlib import nullcontext, suppress
+from contextvars import Context
 from datetime import UTC, datetime
 from random import uniform
 from typing import TYPE_CHECKING, Any, Final, TypeVar, final
@@ -769,7 +770,7 @@ class Runtime:
         self._in_background(self._read_again(live), "ws-history")
 
     def _in_background(self, work: Coroutine[Any, Any, None], name: str) -> None:
-        task = asyncio.get_running_loop().create_task(work, name=name)
+        task = asyncio.get_running_loop().create_task(work, name=name, context=Context())
         self._readings.add(task)
         task.add_done_callback(self._readings.discard)
 

@@ -6,7 +6,8 @@ nothing of a user exists before ``authenticate`` has returned its context.
 Rule 2: a refusal that the client can act on is accepted, said as goodbye, then
 closed with its code, because a browser cannot read the status of a failed
 handshake; who may not even knock gets a status instead. Rule 3: no way out of
-here is silent, cancellation included.
+here is silent, cancellation included. Rule 4: no code of the application runs
+with the context variables that a server or another request left behind.
 """
 
 from __future__ import annotations
@@ -92,6 +93,31 @@ async def serve_opening(
     Returns when the socket is closed, whatever happened; what went wrong is in
     the log. Cancelling it closes the socket first.
     """
+    # A task for its variables' sake; cancelled, this one cancels that one and waits for it.
+    serving = _serve(opening, factory, authenticate, handler, wire)
+    await asyncio.create_task(serving, name="ws-serve", context=factory.clean_context())
+
+
+async def identify(
+    handshake: Handshake, factory: ManagerFactory, authenticate: Authenticate, caller: str
+) -> UserExecutionContext:
+    """
+    Run ``authenticate`` within its deadline, with clean context variables, and pass the gate. For adapters.
+
+    Raises:
+        AccessError: It refused, or returned None or an expired context.
+        ContextError: It returned something that is no intact context.
+        EngineUnavailableError: The engine does not say whether the identity is revoked.
+        TimeoutError: It took longer than ``Settings.auth_seconds``.
+        Exception: Whatever else it raised.
+    """
+    identifying = _identify(handshake, factory, authenticate, caller)
+    return await asyncio.create_task(identifying, name="ws-identify", context=factory.clean_context())
+
+
+async def _serve(
+    opening: Opening, factory: ManagerFactory, authenticate: Authenticate, handler: Handler | None, wire: Wire
+) -> None:
     refusal = _knock(opening.handshake, factory)
     if refusal is not None:
         await refuse(opening.refuse, opening.handshake, factory, refusal)
@@ -105,18 +131,9 @@ async def serve_opening(
         await session.serve(handler)
 
 
-async def identify(
+async def _identify(
     handshake: Handshake, factory: ManagerFactory, authenticate: Authenticate, caller: str
 ) -> UserExecutionContext:
-    """
-    Run ``authenticate`` within its deadline and pass the gate.
-
-    Raises:
-        AccessError: It refused, or returned None or an expired context.
-        ContextError: It returned something that is no intact context.
-        TimeoutError: It took longer than ``Settings.auth_seconds``.
-        Exception: Whatever else it raised.
-    """
     with factory.span("authenticate"):
         async with asyncio.timeout(factory.settings.auth_seconds):
             context = await authenticate(handshake)
@@ -276,7 +293,7 @@ async def _refresh(
 ) -> None:
     """Ask *authenticate* about the new credential of an open session; what it refuses ends the session."""
     try:
-        context = await identify(handshake.with_credential(credential), factory, authenticate, "ws.refresh")
+        context = await _identify(handshake.with_credential(credential), factory, authenticate, "ws.refresh")
         # From here nothing is awaited: a revocation cannot come between the check and the renewal.
         session.renew(context, factory.create_manager(context), factory.expires_in(context))
     except EngineUnavailableError as error:
@@ -289,7 +306,7 @@ async def _refresh(
 async def _admit(handshake: Handshake, factory: ManagerFactory, authenticate: Authenticate) -> Admitted | Denied:
     try:
         start = handshake.start
-        context = await identify(handshake, factory, authenticate, "serve()")
+        context = await _identify(handshake, factory, authenticate, "serve()")
     except (AccessError, PeerError, ContextError, EngineUnavailableError) as error:
         why = "refused by authenticate" if isinstance(error, AccessError) else "rejected"
         return Denied(closing.code_of(error.close_code), why, error)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextvars import Context
 from functools import partial
 from typing import TYPE_CHECKING, Final, TypeVar, final
 
@@ -190,7 +191,7 @@ class Cluster:
     def _look_soon(self) -> None:
         self._is_wanted = True
         if self._task is None:
-            self._task = self._loop.create_task(self._look(), name="ws-redis-cluster")
+            self._task = self._loop.create_task(self._look(), name="ws-redis-cluster", context=Context())
 
     async def _look(self) -> None:
         """Ask who serves what until everything has its place."""

@@ -14,6 +14,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable
+from contextvars import Context
 from functools import partial
 from typing import TYPE_CHECKING, Final, Protocol, TypeVar, final
 
@@ -146,7 +147,7 @@ class Link:
         self.connections: int = 0
         self.problem: str = ""
         """Why there is no connection."""
-        self._task = self._loop.create_task(self._run(), name="ws-redis")
+        self._task = self._loop.create_task(self._run(), name="ws-redis", context=Context())
 
     @property
     def is_up(self) -> bool:
