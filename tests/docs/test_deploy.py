@@ -30,7 +30,7 @@ async def serving(folder: Path, *command: str) -> AsyncGenerator[tuple[websocket
         for block in blocks(name):
             if block.file:
                 with (folder / block.file).open("a", encoding="utf-8") as file:
-                    file.write(block.text.replace("port=8000", "port=0"))
+                    file.write(block.text.replace("port=8000", "port=0").replace(":8000", ":0"))
     async with server(folder, *command) as (port, log, process), page(port, "alice-token") as client:
         assert '"ws.welcome"' in str(await asyncio.wait_for(client.recv(), LIMIT))
         process.terminate()
@@ -51,11 +51,35 @@ async def test_script_says_goodbye(tmp_path: Path) -> None:
     assert (4200, "drain") == (client.close_code, client.close_reason)
 
 
-async def test_plain_uvicorn_closes_first(tmp_path: Path) -> None:
+async def test_plain_uvicorn_says_goodbye(tmp_path: Path) -> None:
     """
-    The command line of uvicorn closes with 1012 before the application hears of it, as the page warns.
+    So does the command line of uvicorn, since it is the application's lifespan that listens to signals.
     """
     async with serving(tmp_path, "-m", "uvicorn", "app:app", "--port", "0") as (client, _):
+        await asyncio.wait_for(client.wait_closed(), LIMIT)
+
+    assert (4200, "drain") == (client.close_code, client.close_reason)
+
+
+async def test_hypercorn_with_its_trigger_says_goodbye(tmp_path: Path) -> None:
+    """
+    So does hypercorn with the trigger of the page.
+    """
+    async with serving(tmp_path, "serve_hypercorn.py") as (client, _):
+        await asyncio.wait_for(client.wait_closed(), LIMIT)
+
+    assert (4200, "drain") == (client.close_code, client.close_reason)
+
+
+async def test_without_the_lifespan_uvicorn_closes_first(tmp_path: Path) -> None:
+    """
+    The control: an application that is not told of the signal has its sockets closed with 1012.
+    """
+    (tmp_path / "by_hand.py").write_text(
+        "from app import app, factory\nfrom starlette.routing import _DefaultLifespan\n"
+        "app.router.lifespan_context = _DefaultLifespan(app.router)\n"
+    )
+    async with serving(tmp_path, "-m", "uvicorn", "by_hand:app", "--port", "0") as (client, _):
         await asyncio.wait_for(client.wait_closed(), LIMIT)
 
     assert 1012 == client.close_code

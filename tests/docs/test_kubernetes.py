@@ -1,14 +1,16 @@
 """
-The figures on the page about Kubernetes fit each other and those of the server's script.
+The figures of those who stop a process fit each other and those of the server's script.
 """
 
 from __future__ import annotations
 
+import configparser
 import re
 from pathlib import Path
 from typing import Final
 
 from tests.docs.blocks import ROOT, blocks
+from ws_isolation import Settings
 
 HOWTO: Final = ROOT / "docs" / "howto"
 
@@ -32,6 +34,20 @@ def test_a_pod_has_time_to_end() -> None:
     patience = written(HOWTO / "deploy.md", r"timeout_graceful_shutdown=(\d+)")
 
     assert sleep + drain + patience < grace
+
+
+def test_a_service_of_systemd_has_time_to_end() -> None:
+    """
+    So is systemd's time-out; and its file is one that systemd could read.
+    """
+    deploy = HOWTO / "deploy.md"
+    (unit,) = (block.text for block in blocks(deploy) if block.language == "ini")
+    parsed = configparser.ConfigParser(interpolation=None)
+    parsed.read_string(unit)
+    drain = Settings().drain_seconds
+    patience = written(deploy, r"timeout_graceful_shutdown=(\d+)")
+
+    assert drain + patience < int(parsed["Service"]["TimeoutStopSec"])
 
 
 def test_a_worker_of_gunicorn_has_time_to_end() -> None:

@@ -30,7 +30,7 @@ def is_known(block: Block) -> bool:
     if block.language == "javascript":
         return block.page.name in SCRIPTED
     return block.language in RUN | {"json", "console"} or (
-        block.page.name in WALKED and block.language in {"html", "text", "yaml"}
+        block.page.name in WALKED and block.language in {"html", "ini", "text", "yaml"}
     )
 
 

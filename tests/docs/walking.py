@@ -85,9 +85,10 @@ async def server(folder: Path, *command: str) -> AsyncGenerator[tuple[int, Outpu
     )
     log = Output(process.stderr)
     try:
-        await log.wait_for(re.compile("Application startup complete|ASGI server listening"))
-        # uvicorn writes the address before or after that, as its command line or a script of ours starts it.
-        address = re.compile(r"(?:running on|Listening at:) http://127\.0\.0\.1:([0-9]+)")
+        await log.wait_for(re.compile("Application startup complete|ASGI server listening|Running on http"))
+        # uvicorn writes the address before or after that, as its command line or a script of ours starts it; hypercorn
+        # writes nothing else.
+        address = re.compile(r"(?:[rR]unning on|Listening at:) http://127\.0\.0\.1:([0-9]+)")
         match = next(filter(None, map(address.search, log.seen)), None) or await log.wait_for(address)
         await _accepting(int(match[1]))
         yield int(match[1]), log, process

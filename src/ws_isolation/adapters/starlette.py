@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import AccessError, EngineUnavailableError, ForbiddenError, MissingExtraError, TransportClosedError
 from ..serving import Authenticate, identify, serve_opening
+from ..signals import drain_first
 from ..wire import DEFAULT_WIRE, Wire
 from ._asgi import AsgiOpening, gone, handshake_of
 
@@ -68,12 +69,13 @@ def lifespan(factory: ManagerFactory, /) -> Callable[[Any], AbstractAsyncContext
     """
     Return a lifespan that stops *factory* in order: ``FastAPI(lifespan=lifespan(factory))``.
 
-    An application with a lifespan of its own writes ``async with factory:`` there instead.
+    SIGINT and SIGTERM drain the factory before the server hears of them, see ``signals.drain_first()``.
+    An application with a lifespan of its own writes ``async with factory, drain_first(factory):`` there instead.
     """
 
     @asynccontextmanager
     async def running(_app: object) -> AsyncGenerator[None]:
-        async with factory:
+        async with factory, drain_first(factory):
             yield
 
     return running
