@@ -47,7 +47,7 @@ async def drain_first(factory: ManagerFactory, /) -> AsyncGenerator[None]:
     drain begins: give it ``drained()`` where it takes a trigger.
     """
     watch = _Watch(factory)
-    with _installed(watch.heard, lambda handler: callable(handler)) as previous:
+    with _installed(watch.heard, callable) as previous:
         watch.previous = previous
         try:
             yield
