@@ -229,7 +229,7 @@ def test_silent_client(heartbeat: float, timeout: float, *, enforced: bool, plai
     """
     It is ended heartbeat and time-out after its last sign of life, and only where it promised to answer.
     """
-    settings = Settings(heartbeat_seconds=heartbeat, pong_timeout_seconds=timeout)
+    settings = Settings(heartbeat_seconds=heartbeat, pong_timeout_seconds=timeout, server_ping_seconds=None)
     wire = {"wire": PlainWire(lambda _envelope: None)} if plain else {}
     core = make_core(settings=settings, enforce_pongs=enforced, **wire)  # type: ignore[arg-type]  # one option
     written(core)

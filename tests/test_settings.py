@@ -57,8 +57,9 @@ COUNTS: Final = {
     "revocations": (1, 10_000_000),
     "pending_handshakes": (1, 1_000_000),
 }
-ROOM: Final[dict[str, dict[str, float]]] = {
-    "heartbeat_seconds": {"proxy_idle_seconds": 86_400},
+ROOM: Final[dict[str, dict[str, float | None]]] = {
+    "heartbeat_seconds": {"proxy_idle_seconds": 86_400, "server_ping_seconds": None},
+    "pong_timeout_seconds": {"server_ping_seconds": None},
     "proxy_idle_seconds": {"heartbeat_seconds": 1},
     "close_seconds": {"drain_seconds": 3_600},
     "drain_seconds": {"close_seconds": 0.1},
@@ -66,6 +67,9 @@ ROOM: Final[dict[str, dict[str, float]]] = {
     "outbox_bytes": {"event_bytes": 1_024},
 }
 """What must be set as well, so that a field's whole range is free."""
+ITSELF: Final = (
+    ", after which the server itself closes with 1011: lower them, or say what your server does, None for no pings"
+)
 
 
 def refusal(**values: object) -> str:
@@ -112,6 +116,7 @@ def test_every_field_is_checked() -> None:
         "auth_frame",
         "session_scope",
         "max_age_seconds",
+        "server_ping_seconds",
         "session_limit",
     }
 
@@ -202,6 +207,14 @@ def test_hostile_values(name: str) -> None:
             "heartbeat_seconds=25 must be below proxy_idle_seconds=20: set it to 16 or less",
         ),
         (
+            {"heartbeat_seconds": 30, "pong_timeout_seconds": 10},
+            f"heartbeat_seconds=30 and pong_timeout_seconds=10 must together be below server_ping_seconds=40{ITSELF}",
+        ),
+        (
+            {"server_ping_seconds": 33},
+            f"heartbeat_seconds=25 and pong_timeout_seconds=8 must together be below server_ping_seconds=33{ITSELF}",
+        ),
+        (
             {"close_seconds": 11},
             "close_seconds=11 must not exceed drain_seconds=10: a drain waits for every close",
         ),
@@ -220,6 +233,16 @@ def test_contradictions(values: dict[str, object], problem: str) -> None:
     Two values that cannot work together are refused, with what would do.
     """
     assert problem == refusal(**values)
+
+
+def test_pings_of_the_server() -> None:
+    """
+    None is a server that sends none; a number must be one and within its range.
+    """
+    assert None is build(server_ping_seconds=None, heartbeat_seconds=59, pong_timeout_seconds=600).server_ping_seconds
+    assert 86_400 == build(server_ping_seconds=86_400).server_ping_seconds
+    for value, wanted in ((1.5, "from 2 to"), (86_401, "from 2 to"), (True, "a number"), ("40", "a number")):
+        assert f"must be {wanted}" in refusal(server_ping_seconds=value)
 
 
 def test_maximum_age() -> None:

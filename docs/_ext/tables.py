@@ -152,7 +152,7 @@ def settings_table() -> str:
     """
     Return each setting with its default and its bounds.
     """
-    bounds = {**settings._SECONDS, **settings._RATES, **settings._COUNTS, "max_age_seconds": settings._MAX_AGE}  # noqa: SLF001
+    bounds = {**settings._SECONDS, **settings._RATES, **settings._COUNTS, **settings._OPTIONAL}  # noqa: SLF001
     docs = attribute_docs(settings.Settings)
     rows: list[list[str]] = []
     for field in inspect.signature(settings.Settings).parameters.values():

@@ -59,7 +59,11 @@ _RATES: Final = {
     "identity_messages_per_minute": (1.0, 1_000_000.0),
     "drain_share": (0.001, 1.0),
 }
-_MAX_AGE: Final = (1.0, 2_592_000.0)
+_OPTIONAL: Final = {
+    "server_ping_seconds": (2.0, 86_400.0),
+    "max_age_seconds": (1.0, 2_592_000.0),
+}
+"""Seconds as well; None is no bound."""
 _WORDS: Final = {"session_limit": ("reject_new", "replace_oldest"), "session_scope": ("identity", "thread")}
 _ORIGIN: Final = re.compile(r"[a-z][a-z0-9+.-]*://[a-z0-9._\[\]:-]*[a-z0-9._\]]")
 """Lower case and ASCII, as RFC 6454 §6.2 serialises it; hosts of other scripts in punycode."""
@@ -97,6 +101,13 @@ class Settings:
     """Seconds to a sign of life after a ping, 1 to 600."""
     proxy_idle_seconds: float = 60.0
     """Seconds after which a proxy in front drops an idle connection (nginx: 60). Must exceed the heartbeat."""
+    server_ping_seconds: float | None = 40.0
+    """
+    Seconds after which the server below gives a silent client up by its own pings, 2 to 86,400; None for no pings.
+
+    Must exceed heartbeat and pong together, or the client is closed with the server's 1011. uvicorn: the sum of
+    ``ws_ping_interval`` and ``ws_ping_timeout``, 20 s each by default.
+    """
     auth_seconds: float = 10.0
     """
     Seconds that ``authenticate`` may take, 0.1 to 600; those before it, to the end of a ``ws.auth`` frame; and those
@@ -186,8 +197,10 @@ class Settings:
             _check_number(name, getattr(self, name), low, high)
         for name, (least, most) in _COUNTS.items():
             _check_count(name, getattr(self, name), least, most)
-        if self.max_age_seconds is not None:
-            _check_number("max_age_seconds", self.max_age_seconds, *_MAX_AGE)
+        for name, (low, high) in _OPTIONAL.items():
+            value: object = getattr(self, name)
+            if value is not None:
+                _check_number(name, value, low, high)
         for name, words in _WORDS.items():
             _check_word(name, getattr(self, name), words)
         for name in ("require_tls", "auth_frame"):
@@ -204,6 +217,14 @@ class Settings:
             msg = (
                 f"heartbeat_seconds={self.heartbeat_seconds:g} must be below proxy_idle_seconds="
                 f"{self.proxy_idle_seconds:g}: set it to {self.proxy_idle_seconds * 0.8:g} or less"
+            )
+            raise SettingsError(msg)
+        silence = self.heartbeat_seconds + self.pong_timeout_seconds
+        if self.server_ping_seconds is not None and silence >= self.server_ping_seconds:
+            msg = (
+                f"heartbeat_seconds={self.heartbeat_seconds:g} and pong_timeout_seconds={self.pong_timeout_seconds:g} "
+                f"must together be below server_ping_seconds={self.server_ping_seconds:g}, after which the server "
+                "itself closes with 1011: lower them, or say what your server does, None for no pings"
             )
             raise SettingsError(msg)
         if self.close_seconds > self.drain_seconds:

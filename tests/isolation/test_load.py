@@ -56,7 +56,9 @@ async def test_each_gets_their_own(users: int, tabs: int, *, stalls: bool) -> No
     0 foreign, 0 missing, order kept, also beside a reader that stalls: that one is cut with 4213.
     """
     # A tab that has got everything reads no more, and so answers no ping.
-    factory = ManagerFactory(Settings(close_seconds=0.5, heartbeat_seconds=600, proxy_idle_seconds=3_600))
+    factory = ManagerFactory(
+        Settings(close_seconds=0.5, heartbeat_seconds=600, proxy_idle_seconds=3_600, server_ping_seconds=None)
+    )
     names = [f"user-{number}" for number in range(users)]
     async with running(websocket_app(factory), send_buffer=4_096) as address, AsyncExitStack() as stack:
         sockets: dict[str, list[Client]] = {name: [] for name in names}
