@@ -61,6 +61,28 @@ async def test_plain_uvicorn_says_goodbye(tmp_path: Path) -> None:
     assert (4200, "drain") == (client.close_code, client.close_reason)
 
 
+async def test_workers_of_uvicorn_say_goodbye(tmp_path: Path) -> None:
+    """
+    So do the worker processes of uvicorn's own supervisor.
+    """
+    async with serving(tmp_path, "-m", "uvicorn", "app:app", "--port", "0", "--workers", "2") as (client, _):
+        await asyncio.wait_for(client.wait_closed(), LIMIT)
+
+    assert (4200, "drain") == (client.close_code, client.close_reason)
+
+
+@pytest.mark.parametrize(("workers", "code"), [("0", 4200), ("1", 4300)])
+async def test_command_line_of_hypercorn(tmp_path: Path, workers: str, code: int) -> None:
+    """
+    Hypercorn without workers leaves the drain its grace period; its worker processes hear of no signal.
+    """
+    command = ("-m", "hypercorn", "--bind", "127.0.0.1:0", "--workers", workers, "app:app")
+    async with serving(tmp_path, *command) as (client, _):
+        await asyncio.wait_for(client.wait_closed(), LIMIT)
+
+    assert code == client.close_code
+
+
 async def test_hypercorn_with_its_trigger_says_goodbye(tmp_path: Path) -> None:
     """
     So does hypercorn with the trigger of the page.
