@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 
 __all__ = ("SIGNALS", "drain_first", "drained")
 
-_Previous: TypeAlias = Callable[[int, FrameType | None], object] | int | None
+_Handler: TypeAlias = Callable[[int, FrameType | None], object]
+_Previous: TypeAlias = _Handler | int | None
 """What ``signal.getsignal()`` returns."""
 
 SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
@@ -48,7 +49,7 @@ async def drain_first(factory: ManagerFactory, /) -> AsyncGenerator[None]:
     """
     watch = _Watch(factory)
     with _installed(watch.heard, callable) as previous:
-        watch.previous = previous
+        watch.previous = {number: handler for number, handler in previous.items() if callable(handler)}
         try:
             yield
         finally:
@@ -73,7 +74,7 @@ async def drained(factory: ManagerFactory, /) -> None:
         if not come.done():
             come.set_result(number)
 
-    watch.previous = dict.fromkeys(SIGNALS, pass_on)
+    watch.previous = dict.fromkeys(map(int, SIGNALS), pass_on)
     with _installed(watch.heard, lambda handler: handler is not None) as taken:
         if not taken:
             msg = "drained() hears no signals: await it in the main thread"
@@ -95,7 +96,8 @@ class _Watch:
         self._loop = asyncio.get_running_loop()
         self._heard = False
         self._draining: asyncio.Task[None] | None = None
-        self.previous: dict[signal.Signals, _Previous] = {}
+        self.previous: dict[int, _Handler] = {}
+        """Who handled each signal that is handled here."""
 
     def heard(self, number: int, _frame: FrameType | None) -> None:
         """Take a signal, between any two instructions of the main thread: what is to be done is left to the loop."""
@@ -117,9 +119,7 @@ class _Watch:
         self._pass_on(number)
 
     def _pass_on(self, number: int) -> None:
-        previous = self.previous.get(signal.Signals(number))
-        if callable(previous):
-            previous(number, None)
+        self.previous[number](number, None)
 
     async def leave(self) -> None:
         """Wait for the drain no longer: the factory's stop does."""
@@ -129,9 +129,7 @@ class _Watch:
 
 
 @contextmanager
-def _installed(
-    handler: Callable[[int, FrameType | None], None], takes: Callable[[_Previous], bool]
-) -> Generator[dict[signal.Signals, _Previous]]:
+def _installed(handler: _Handler, takes: Callable[[_Previous], bool]) -> Generator[dict[signal.Signals, _Previous]]:
     """Handle the signals whose handler so far *takes* accepts; give what handled them."""
     is_main = threading.current_thread() is threading.main_thread()
     before = {number: signal.getsignal(number) for number in SIGNALS} if is_main else {}
