@@ -104,10 +104,10 @@ $(WORK)/bench-env/.done: .venv/.pip pyproject.toml
 	$(WORK)/bench-env/bin/python -m pip install --quiet --editable '.[demo]' --group bench
 	@touch $@
 
-bench: $(WORK)/bench-env/.done  ## what delivery costs beside the others, all of it (long): BENCH="--only W2"
+bench: $(WORK)/bench-env/.done  ## what delivery costs beside the others, all of it (40 minutes): BENCH="--only W2"
 	$(WORK)/bench-env/bin/python -m bench --out $(WORK)/bench $(BENCH)
 
-bench-quick: $(WORK)/bench-env/.done  ## those that the goals are about, in two to three minutes
+bench-quick: $(WORK)/bench-env/.done  ## those that the goals are about, in about three minutes
 	$(WORK)/bench-env/bin/python -m bench --quick --out $(WORK)/bench-quick $(BENCH)
 
 bench-record: $(WORK)/bench-env/.done  ## put the last result of `make bench` into the docs: RESULT=.work/bench-quick

@@ -14,7 +14,7 @@ import platform
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -27,7 +27,7 @@ from .pictures import pictures
 from .server import pin, raise_descriptor_limit
 from .table import report
 
-_CELL_SECONDS: Final = 180.0
+_CELL_SECONDS: Final = 300.0
 _KINDS: Final = ("W1", "W2", "W3", "W4", "W5", "W6", "W7")
 
 
@@ -38,9 +38,11 @@ class Plan(NamedTuple):
     rounds: int
     sizes: tuple[int, ...]
     seconds: float
+    paced_seconds: float
     users: tuple[int, ...]
     events: int
     sessions: int
+    stalled_rounds: int
     stalled_seconds: float
     stalled: tuple[str, ...]
     idle_rounds: int
@@ -56,9 +58,23 @@ _SOME: Final = (
 """Those that the goals are about, and the bounds below and above: what a few minutes are enough for."""
 _TWO: Final = ("by_hand", "ws_isolation")
 
-QUICK: Final = Plan(_SOME, 3, (1, 1_000), 0.4, (200,), 4_000, 100, 2.0, _TWO, 1, 1, 4_000, 500)
+QUICK: Final = Plan(_SOME, 3, (1, 1_000), 0.4, 1.0, (200,), 4_000, 100, 1, 2.0, _TWO, 1, 1, 4_000, 500)
 FULL: Final = Plan(
-    tuple(PEERS), 5, (1, 1_000, 10_000), 1.0, (200, 2_000), 40_000, 2_000, 10.0, tuple(PEERS), 3, 5, 40_000, 10_000
+    peers=tuple(PEERS),
+    rounds=3,
+    sizes=(1, 1_000, 10_000),
+    seconds=1.0,
+    paced_seconds=3.0,
+    users=(200, 2_000),
+    events=40_000,
+    sessions=2_000,
+    stalled_rounds=3,
+    stalled_seconds=4.0,
+    stalled=tuple(PEERS),
+    idle_rounds=1,
+    across_rounds=3,
+    across_events=40_000,
+    resuming=10_000,
 )
 
 
@@ -80,6 +96,12 @@ def idle_and_handshake(peer: str, plan: Plan) -> dict[str, float | None]:
     return found
 
 
+def stalled_ratio(found: Mapping[str, float | None]) -> float | None:
+    """Return p99 beside p99 without; None of an emitter that stopped: what came before it would flatter it."""
+    with_it, without = found["p99_us"], found["without_p99_us"]
+    return with_it / without if found["finished"] and with_it and without else None
+
+
 def stalled_reader(peer: str, plan: Plan) -> dict[str, float | None]:
     """W5: without, then with, the ratio within the round."""
     without = runs.stalled(peer, 100, rate=1_000, seconds=plan.stalled_seconds, stall=False)
@@ -87,7 +109,7 @@ def stalled_reader(peer: str, plan: Plan) -> dict[str, float | None]:
         **runs.stalled(peer, 100, rate=1_000, seconds=plan.stalled_seconds, stall=True),
         "without_p99_us": without["p99_us"],
     }
-    found["p99_ratio"] = (found["p99_us"] or 0.0) / without["p99_us"]
+    found["p99_ratio"] = stalled_ratio(found)
     return found
 
 
@@ -111,14 +133,18 @@ def plan_measurements(plan: Plan, peers: list[str], only: set[str]) -> list[Meas
         for users in plan.users:
 
             def over_sockets(peer: str, users: int = users) -> dict[str, float | None]:
-                return {**runs.sockets(peer, users, events=plan.events, seconds=max(0.5, plan.seconds), rate=2_000)}
+                seconds = max(0.5, plan.seconds)
+                found = runs.sockets(
+                    peer, users, events=plan.events, seconds=seconds, paced_seconds=plan.paced_seconds, rate=2_000
+                )
+                return {**found}
 
             found.append(Measurement(f"W2-{users}", plan.rounds, served, over_sockets))
     if only & {"W3", "W4"}:
         found.append(Measurement("W3", plan.idle_rounds, served, partial(idle_and_handshake, plan=plan)))
     if "W5" in only:
         some = [peer for peer in served if peer in plan.stalled]
-        found.append(Measurement("W5", 1, some, partial(stalled_reader, plan=plan)))
+        found.append(Measurement("W5", plan.stalled_rounds, some, partial(stalled_reader, plan=plan)))
     return [*found, *_across(plan, peers, only)]
 
 
@@ -129,8 +155,8 @@ def _across(plan: Plan, peers: list[str], only: set[str]) -> list[Measurement]:
     if "W6" in only:
 
         def two_nodes(peer: str) -> dict[str, float | None]:
-            seconds = max(0.5, plan.seconds)
-            return {**across.across(peer, plan.users[0], events=plan.across_events, seconds=seconds, rate=500)}
+            seconds = plan.paced_seconds
+            return {**across.across(peer, plan.users[0], events=plan.across_events, paced_seconds=seconds, rate=500)}
 
         found.append(Measurement("W6", plan.across_rounds, with_engine, two_nodes))
     if "W7" in only:
@@ -180,7 +206,7 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="a few minutes, fewer users and rounds")
     parser.add_argument("--only", default=",".join(_KINDS), help=f"{','.join(_KINDS)} (W3 and W4 are one run)")
     parser.add_argument("--peers", help=f"instead of the plan's: {', '.join(PEERS)}")
-    parser.add_argument("--rounds", type=int, help="rounds of W1, W2 and W6")
+    parser.add_argument("--rounds", type=int, help="rounds of W1, W2, W5 and W6")
     parser.add_argument("--out", type=Path, default=Path(".work/bench"), help="folder for JSON, Markdown and SVG")
     wanted = parser.parse_args()
     plan = QUICK if wanted.quick else FULL
@@ -190,7 +216,7 @@ def main() -> int:
     if wanted.peers:
         plan = plan._replace(stalled=tuple(asked))
     if wanted.rounds:
-        plan = plan._replace(rounds=wanted.rounds, across_rounds=wanted.rounds)
+        plan = plan._replace(rounds=wanted.rounds, across_rounds=wanted.rounds, stalled_rounds=wanted.rounds)
     absent = {peer: packages for peer in asked if (packages := missing(peer))}
     if binary() is None:
         absent |= {peer: ["redis-server"] for peer in asked if PEERS[peer].engine and peer not in absent}

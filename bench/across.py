@@ -15,7 +15,7 @@ from .engine import MeasuredEngine, Sampler
 from .load import Load
 from .peers import PEERS
 from .process import MeasuredServer
-from .runs import Numbers, check, pump_for
+from .runs import Numbers, answer_of, check, pump_for, uncollected
 from .stats import percentile
 from .work import user_name
 
@@ -37,9 +37,7 @@ def _connect(load: Load, peer: str, users: int, paths: dict[str, str] | None = N
 def _emit(node: MeasuredServer, load: Load, do: str, **options: object) -> dict[str, Any]:
     """Let *node* emit until everything has arrived; return its answer."""
     node.tell(do, **options)
-    while not node.has_answered():
-        load.pump(0.01)
-    answer = node.answer()
+    answer = answer_of(node, load)
     due = sum(answer["counts"].values())
     pump_for(load, _LATE_SECONDS, lambda: load.ledger.delivered >= due)
     return answer
@@ -50,7 +48,7 @@ def _spent(nodes: tuple[MeasuredServer, ...]) -> tuple[float, float]:
     return sum(one["user"] for one in every), sum(one["system"] for one in every)
 
 
-def across(peer: str, users: int, *, events: int, seconds: float, rate: float) -> Numbers:
+def across(peer: str, users: int, *, events: int, paced_seconds: float, rate: float) -> Numbers:
     """W6: CPU of both nodes and of the engine per event that crosses, then latency at *rate* events per second."""
     with (
         MeasuredEngine() as engine,
@@ -69,7 +67,8 @@ def across(peer: str, users: int, *, events: int, seconds: float, rate: float) -
             sent = _spent((first,))
             delivered = load.ledger.delivered
             load.latencies_ns.clear()
-            answer = _emit(first, load, "paced", users=users, rate=rate, seconds=seconds, stalled_size=0)
+            with uncollected():
+                answer = _emit(first, load, "paced", users=users, rate=rate, seconds=paced_seconds, stalled_size=0)
             check(load, answer["counts"])
             user, system = after[0] - spent[0], after[1] - spent[1]
             return {
@@ -80,7 +79,7 @@ def across(peer: str, users: int, *, events: int, seconds: float, rate: float) -
                 "engine_us": (busy["user"] + busy["system"] - used["user"] - used["system"]) / burst * 1e6,
                 "p50_us": percentile(load.latencies_ns, 0.5) / 1000,
                 "p99_us": percentile(load.latencies_ns, 0.99) / 1000,
-                "rate": (load.ledger.delivered - delivered) / seconds,
+                "rate": (load.ledger.delivered - delivered) / paced_seconds,
                 "events": float(load.ledger.delivered),
             }
         finally:

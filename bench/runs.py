@@ -7,8 +7,10 @@ one out or repeats one fails; only W5 may miss events, since that is what it mea
 
 from __future__ import annotations
 
+import gc
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from typing import Any, Final
 
 from .load import Load
@@ -22,6 +24,8 @@ Numbers = dict[str, float]
 _SETTLE_SECONDS: Final = 0.3
 _LATE_SECONDS: Final = 10.0
 """How long a run waits for the last event after the last emit."""
+ANSWER_SECONDS: Final = 90.0
+"""How long a server may take for what it was asked to emit: several times what the slowest peer needs."""
 STALLED_BYTES: Final = 5_000
 
 
@@ -42,12 +46,35 @@ def pump_for(load: Load, seconds: float, until: Callable[[], bool] = lambda: Fal
         load.pump(0.01)
 
 
+def answer_of(server: MeasuredServer, load: Load, /, seconds: float = ANSWER_SECONDS) -> dict[str, Any]:
+    """
+    Read what comes until *server* says that it is done.
+
+    Raises:
+        FaultyRunError: It did not say so within *seconds*.
+    """
+    pump_for(load, seconds, server.has_answered)
+    if not server.has_answered():
+        msg = f"the server has emitted for {seconds:.0f} s and is not done"
+        raise FaultyRunError(msg)
+    return server.answer()
+
+
+@contextmanager
+def uncollected() -> Generator[None]:
+    """Keep the generator's own garbage collector out of a block in which latencies are taken."""
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+
+
 def _emit(server: MeasuredServer, load: Load, do: str, **options: object) -> tuple[dict[str, Any], dict[str, Any]]:
     """Let the server emit; return its answers when it began and when everything had arrived."""
     server.tell(do, **options)
-    while not server.has_answered():
-        load.pump(0.01)
-    answer = server.answer()
+    answer = answer_of(server, load)
     counts: dict[str, int] = answer["counts"]
     pump_for(load, _LATE_SECONDS, lambda: load.ledger.delivered >= sum(counts.values()))
     return answer["before"], server.ask("usage")
@@ -67,7 +94,7 @@ def check(load: Load, counts: dict[str, int], /) -> None:
         raise FaultyRunError(msg)
 
 
-def sockets(peer: str, users: int, *, events: int, seconds: float, rate: float) -> Numbers:
+def sockets(peer: str, users: int, *, events: int, seconds: float, paced_seconds: float, rate: float) -> Numbers:
     """W2: server CPU per delivered event as fast as it goes, then latency at *rate* events per second."""
     with MeasuredServer(peer) as server:
         load = Load(server.port)
@@ -80,9 +107,10 @@ def sockets(peer: str, users: int, *, events: int, seconds: float, rate: float) 
             burst = load.ledger.delivered - delivered
             delivered = load.ledger.delivered
             load.latencies_ns.clear()
-            slow_before, slow_after = _emit(
-                server, load, "paced", users=users, rate=rate, seconds=seconds, stalled_size=0
-            )
+            with uncollected():
+                slow_before, slow_after = _emit(
+                    server, load, "paced", users=users, rate=rate, seconds=paced_seconds, stalled_size=0
+                )
             paced = load.ledger.delivered - delivered
             check(load, slow_after["counts"])
             return {
@@ -94,7 +122,7 @@ def sockets(peer: str, users: int, *, events: int, seconds: float, rate: float) 
                     / paced
                     * 1e6
                 ),
-                "rate": paced / seconds,
+                "rate": paced / paced_seconds,
                 "p50_us": percentile(load.latencies_ns, 0.5) / 1000,
                 "p99_us": percentile(load.latencies_ns, 0.99) / 1000,
                 "bytes": load.ledger.size / load.ledger.delivered,
@@ -153,10 +181,9 @@ def stalled(peer: str, users: int, *, rate: float, seconds: float, stall: bool) 
             before = server.ask("usage")
             size = STALLED_BYTES if stall else 0
             server.tell("paced", users=users, rate=rate, seconds=seconds, stalled_size=size)
-            while not server.has_answered():
-                load.pump(0.01)
-            answer = server.answer()
-            pump_for(load, 1.0)
+            with uncollected():
+                answer = answer_of(server, load)
+                pump_for(load, 1.0)
             counts = {name: n for name, n in answer["counts"].items() if name != user_name(users)}
             ledger = load.ledger
             if ledger.foreign or ledger.gaps or ledger.duplicates:
