@@ -22,6 +22,7 @@ _ASKED: Final = {
     4101: {"expired"},
     4103: {"elsewhere"},
     4300: {"crash"},
+    4310: {"forged"},
     4329: {"flood"},
 }
 """What a client may have asked for, by the code that it leads to."""

@@ -120,4 +120,6 @@ async def _end(world: World, *, stops: bool) -> None:
     if world.tasks:
         await asyncio.wait(world.tasks, timeout=_MENDING)
     await quiet()
+    # Also those whose client read nothing any more: nobody saw their goodbye.
+    world.closes |= {code for node in world.nodes for code in node.factory.stats().closes}
     world.left = len(asyncio.all_tasks()) - 1, world.loop.timers

@@ -17,7 +17,7 @@ from tests.simulation.world import World
 
 _Action: TypeAlias = Callable[[World, Device, float], Awaitable[None]]
 
-_MANNERS: Final = ("bad", "none", "crash", "expired")
+_MANNERS: Final = ("bad", "none", "crash", "expired", "forged")
 _REFRESHES: Final = ("ok", "short", "slow", "other", "elsewhere", "bad")
 _SAYS: Final = ("bye", "crash", "hang", "stubborn", "unknown", "flood", "no JSON", "claims")
 
@@ -72,6 +72,13 @@ async def _mute(_world: World, device: Device, _number: float) -> None:
 async def _stall(_world: World, device: Device, _number: float) -> None:
     if device.socket is not None:
         device.socket.stalls()
+
+
+async def _overwhelm(world: World, device: Device, number: float) -> None:
+    socket = device.socket
+    if socket is not None and socket.reads:
+        socket.stalls()
+        await _send(world, device, number)
 
 
 async def _hiccup(world: World, device: Device, number: float) -> None:
@@ -226,6 +233,7 @@ ACTIONS: Final[dict[str, _Action]] = {
     "stall": _stall,
     "read_again": _read_again,
     "hiccup": _hiccup,
+    "overwhelm": _overwhelm,
     "say": _say_something,
     "refresh": _refresh,
     "revoke": _revoke,

@@ -20,6 +20,11 @@ from tests.simulation.world import World
 CHUNKS: Final = 8
 SEEDS: Final = 252
 """Of one chunk: as many of each profile."""
+MET: Final = {
+    *(503, 1000, 4000, 4001, 4003, 4009, 4010, 4022, 4029, 4101, 4103, 4200),
+    *(4201, 4208, 4213, 4300, 4302, 4304, 4310, 4329),
+}
+"""Every way out that a schedule can lead to: a chunk that takes one of them nowhere proves less than it says."""
 
 
 @pytest.fixture(autouse=True)
@@ -53,4 +58,4 @@ def test_histories(chunk: int) -> None:
         if len(worlds) == 4 * len(PROFILES):
             baseline.hold(worlds)
 
-    assert {1000, 4000, 4001, 4003, 4009, 4010, 4022, 4029, 4101, 4200, 4201, 4208, 4300, 4329} <= met
+    assert not MET - met

@@ -103,6 +103,8 @@ class World:
             raise _FAILURES[mode]
         if mode == "none":
             return None
+        if mode == "forged":
+            return object.__new__(UserExecutionContext)
         if mode == "slow":
             await asyncio.sleep(number)
         elif mode in {"short", "expired"}:
