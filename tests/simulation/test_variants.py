@@ -112,7 +112,7 @@ def _no_authentication(patch: pytest.MonkeyPatch) -> None:
 
 def _trusts_cursors(patch: pytest.MonkeyPatch) -> None:
     """Replay without asking again: whoever comes with a cursor of a stream goes on as the one who had it before."""
-    identify = serving.identify
+    identify = serving._identify
     known: dict[str, UserExecutionContext] = {}
 
     async def remembers(
@@ -125,7 +125,7 @@ def _trusts_cursors(patch: pytest.MonkeyPatch) -> None:
             known[start.epoch] = await identify(handshake, factory, authenticate, caller)
         return known[start.epoch]
 
-    patch.setattr(serving, "identify", remembers)
+    patch.setattr(serving, "_identify", remembers)
 
 
 def _pops_then_awaits(patch: pytest.MonkeyPatch) -> None:
