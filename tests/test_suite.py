@@ -40,6 +40,7 @@ def switched_off(source: str, /) -> list[str]:
     return found
 
 
+@pytest.mark.timeout(300)  # another pytest, which imports the whole suite
 @pytest.mark.scenario("S65")
 def test_floor() -> None:
     """

@@ -111,7 +111,8 @@ def test_repeated() -> None:
 
 
 @pytest.mark.parametrize(
-    ("when", "code"), [(100.5, 1006), (205.0, 4200), (205.0, 503), (205.0, 1012), (10.5, 4304), (11.5, 4302)]
+    ("when", "code"),
+    [(100.5, 1006), (205.0, 4200), (205.0, 500), (205.0, 503), (205.0, 1012), (10.5, 4304), (11.5, 4302)],
 )
 def test_explained_closes(when: float, code: int) -> None:
     """
@@ -123,7 +124,8 @@ def test_explained_closes(when: float, code: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("when", "code"), [(50.0, 1006), (10.5, 1006), (100.5, 4200), (100.5, 4302), (205.0, 4010), (205.0, 4999)]
+    ("when", "code"),
+    [(50.0, 1006), (10.5, 1006), (100.5, 4200), (100.5, 4302), (100.5, 500), (205.0, 4010), (205.0, 4999)],
 )
 def test_unexplained_closes(when: float, code: int) -> None:
     """
