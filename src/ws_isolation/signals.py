@@ -2,7 +2,7 @@
 A drain before the server hears of the signal that ends it.
 
 Servers close their sockets first and tell the application afterwards: uvicorn 0.54 answers SIGTERM with
-1012 about 0.1 s before ``lifespan.shutdown``, hypercorn 0.18 cancels them after three seconds (measured).
+1012 about 0.1 s before ``lifespan.shutdown``, hypercorn 0.18 on Python 3.11 cancels them after three seconds.
 So the drain has to begin with the signal. Rule 1: whoever handled a signal before still does, after the
 drain. Rule 2: a second signal waits for nothing. Rule 3: what was installed is taken back with the block,
 unless somebody else has taken its place. Rule 4: a drain that fails keeps no server from its end.
