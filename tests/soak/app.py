@@ -5,7 +5,9 @@ The application under soak: ``uvicorn --factory tests.soak.app:create``. What it
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
+import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Any, Final
@@ -27,6 +29,18 @@ SETTINGS: Final = Settings(
 )
 
 
+class Stamped(logging.Formatter):
+    """
+    Puts before each record when it was made, by the clock that all processes share.
+    """
+
+    def format(self, record: logging.LogRecord) -> str:
+        """
+        Return ``@seconds`` and the record.
+        """
+        return f"@{time.monotonic():.3f} {super().format(record)}"
+
+
 def backplane() -> RedisBackplane:
     """
     Return what connects this process to the others.
@@ -38,6 +52,9 @@ def create() -> Any:
     """
     Return the application.
     """
+    to_stderr = logging.StreamHandler()
+    to_stderr.setFormatter(Stamped())
+    logging.basicConfig(level=logging.WARNING, handlers=[to_stderr])
     factory = ManagerFactory(SETTINGS, backplane=backplane())
     name = os.environ.get("SOAK_NAME", f"worker-{os.getpid()}")
 

@@ -22,8 +22,15 @@ AWAY: Final = frozenset({4300, 4302, 4304})
 """What a client is told while the engine does not answer."""
 LEAVING: Final = frozenset({500, 503, 1012, 4200})
 """What a client is told by a process that is asked to stop; 500 by uvicorn, to a handshake that was under way then."""
-AFTER: Final = 30.0
-"""Seconds for which something that was done explains what a client sees: silent time-outs included."""
+GONE: Final = frozenset({0, 1006})
+"""How a connection ends when its process does, or when nobody answers its handshake."""
+AFTER_AWAY: Final = 10.0
+"""Seconds for which an engine's absence explains a close: a call's own time-out, and the wait before the next line."""
+AFTER_LEAVING: Final = 5.0
+"""Seconds for which a rolling restart does: its last worker has left when it ends."""
+NEVER: Final = float("-inf")
+AFTER_GONE: Final = 20.0
+"""Seconds for which a kill does: a handshake that nobody answers is given up after 15."""
 
 
 @attrs.frozen
@@ -96,6 +103,8 @@ class Verdict:
     """Accepted, not received, within an announced gap."""
     gaps: Counter[str] = attrs.field(factory=Counter[str])
     closes: Counter[int] = attrs.field(factory=Counter[int])
+    latest: dict[int, float] = attrs.field(factory=dict[int, float])
+    """By close code, the most seconds between the end of what explains a close and the close."""
     bad: list[str] = attrs.field(factory=list[str])
     back: list[float] = attrs.field(factory=list[float])
     """Seconds from the engine's return to the first event that had waited for it, for each client that one was for."""
@@ -107,6 +116,7 @@ class Verdict:
         names = ("sessions", "connects", "resumed", "events", "repeated", "foreign", "announced", "silent")
         text = [f"{name:12}{getattr(self, name)}" for name in names]
         text += [f"{'gaps':12}{dict(self.gaps)}", f"{'closes':12}{dict(self.closes)}"]
+        text.append(f"{'latest':12}" + ", ".join(f"{code}: {late:.1f} s" for code, late in sorted(self.latest.items())))
         if self.back:
             ordered = sorted(self.back)
             within = sum(seconds <= 1 for seconds in ordered) / len(ordered)
@@ -203,17 +213,23 @@ def _closes(verdict: Verdict, name: str, log: list[list[Any]], faults: list[Faul
         if code not in NOT_OURS and code not in CODES:
             verdict.bad.append(f"{name}: close code {code} is not documented")
             continue
-        near = [fault for fault in faults if fault.began <= when <= fault.ended + AFTER]
-        if not any(_explains(fault, code) for fault in near):
+        causes = [fault for fault in faults if fault.began <= when <= fault.ended + explained_for(fault, code)]
+        if not causes:
             verdict.bad.append(f"{name}: nothing that was done explains the close with {code}")
+            continue
+        late = min(max(0.0, when - fault.ended) for fault in causes)
+        verdict.latest[code] = max(verdict.latest.get(code, 0.0), late)
 
 
-def _explains(fault: Fault, code: int) -> bool:
-    if code in AWAY:
-        return fault.is_engine
-    if code in LEAVING:
-        return fault.kind == "roll"
-    return code in {0, 1006} and not fault.is_engine
+def explained_for(fault: Fault, code: int) -> float:
+    """
+    Return the seconds after its end for which *fault* explains a close with *code*: ``NEVER`` where it does not.
+    """
+    if fault.is_engine:
+        return AFTER_AWAY if code in AWAY else NEVER
+    if code in GONE:
+        return AFTER_GONE
+    return AFTER_LEAVING if fault.kind == "roll" and code in LEAVING else NEVER
 
 
 def _gaps(verdict: Verdict, name: str, log: list[list[Any]], faults: list[Fault]) -> None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -19,7 +20,7 @@ from typing import Final
 import attrs
 
 from tests.engines.running import Engine
-from tests.soak.checker import Fault
+from tests.soak.checker import AFTER_AWAY, Fault
 from tests.soak.control import Hub
 from tests.soak.forwarder import Forwarder
 
@@ -185,16 +186,11 @@ class Fleet:
         """
         Return what the workers wrote about themselves that is no consequence of what was done.
         """
-        found: list[str] = []
-        for path in sorted(self.folder.glob("worker-*.log")):
-            lines = path.read_text("utf-8", "replace").splitlines()
-            found += [f"{path.stem}: {line}" for line in lines if "security" in line]
-            inside = False
-            for line in lines:  # what ends a traceback is the first line after it that is not indented
-                if inside and line and not line.startswith((" ", "Traceback", *_OF_AN_ENGINE_AWAY)):
-                    found.append(f"{path.stem}: {line}")
-                inside = line.startswith("Traceback") or (inside and line.startswith(" "))
-        return found
+        return [
+            f"{path.stem}: {line}"
+            for path in sorted(self.folder.glob("worker-*.log"))
+            for line in complaints(path.read_text("utf-8", "replace").splitlines(), self.faults)
+        ]
 
     async def end(self) -> None:
         """
@@ -216,6 +212,23 @@ class Fleet:
                 process.stdout.close()
         self.master.stop()
         self.replica.stop()
+
+
+def complaints(lines: list[str], faults: list[Fault]) -> list[str]:
+    """
+    Return what in a worker's log is of security, and how each traceback ends that no engine's absence explains.
+    """
+    found = [line for line in lines if "security" in line]
+    inside, when = False, float("-inf")
+    for line in lines:  # what ends a traceback is the first line after it that is not indented
+        if inside and line and not line.startswith((" ", "Traceback")):
+            away = any(fault.is_engine and fault.began <= when <= fault.ended + AFTER_AWAY for fault in faults)
+            if not (away and line.startswith(_OF_AN_ENGINE_AWAY)):
+                found.append(line)
+        if stamped := re.match(r"@(\d+\.\d+) ", line):
+            when = float(stamped[1])
+        inside = line.startswith("Traceback") or (inside and line.startswith(" "))
+    return found
 
 
 @asynccontextmanager

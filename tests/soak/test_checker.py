@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 
 from tests.soak.checker import Fault, Ledger, Verdict, check
+from tests.soak.fleet import complaints
 
 FAULTS = [Fault("failover", 10.0, 11.0), Fault("kill", 100.0, 101.0), Fault("roll", 200.0, 210.0)]
 """What was done, and when."""
+_LATE = "ws_isolation.errors.EngineTimeoutError: late"
 
 
 def event(number: int, when: float = 5.0, *, user: str = "u", event_id: str | None = None) -> list[Any]:
@@ -112,7 +114,17 @@ def test_repeated() -> None:
 
 @pytest.mark.parametrize(
     ("when", "code"),
-    [(100.5, 1006), (205.0, 4200), (205.0, 500), (205.0, 503), (205.0, 1012), (10.5, 4304), (11.5, 4302)],
+    [
+        (100.5, 1006),
+        (120.5, 0),
+        (205.0, 4200),
+        (205.0, 500),
+        (205.0, 503),
+        (205.0, 1012),
+        (214.5, 4200),
+        (10.5, 4304),
+        (20.5, 4302),
+    ],
 )
 def test_explained_closes(when: float, code: int) -> None:
     """
@@ -125,13 +137,60 @@ def test_explained_closes(when: float, code: int) -> None:
 
 @pytest.mark.parametrize(
     ("when", "code"),
-    [(50.0, 1006), (10.5, 1006), (100.5, 4200), (100.5, 4302), (100.5, 500), (205.0, 4010), (205.0, 4999)],
+    [
+        (50.0, 1006),
+        (10.5, 1006),
+        (121.5, 0),
+        (100.5, 4200),
+        (215.5, 4200),
+        (100.5, 4302),
+        (21.5, 4302),
+        (100.5, 500),
+        (205.0, 4010),
+        (205.0, 4999),
+    ],
 )
 def test_unexplained_closes(when: float, code: int) -> None:
     """
     A close that nothing explains is named, and so is a code that is not documented.
     """
     assert len(judged(event(0), event(1), event(2), ["close", when, code, True]).bad) == 1
+
+
+def test_how_late() -> None:
+    """
+    The report says how long after its cause the latest close of each code came; during it counts as at once.
+    """
+    verdict = judged(event(0), event(1), event(2), *(["close", when, 4302, True] for when in (10.5, 13.0, 12.0)))
+
+    assert {4302: 2.0} == verdict.latest
+    assert any("4302: 2.0 s" in line for line in verdict.lines())
+
+
+@pytest.mark.parametrize(
+    ("when", "ends", "found"),
+    [
+        (10.5, _LATE, []),
+        (20.5, _LATE, []),
+        (21.5, _LATE, [_LATE]),
+        (100.5, _LATE, [_LATE]),
+        (10.5, "ValueError: no", ["ValueError: no"]),
+    ],
+)
+def test_tracebacks(when: float, ends: str, found: list[str]) -> None:
+    """
+    Only while the engine is away, and soon after, may a worker report that it did not answer.
+    """
+    lines = [f"@{when:.3f} it failed", "Traceback (most recent call last):", "  File x", ends, f"@{when + 1:.3f} next"]
+
+    assert found == complaints(lines, FAULTS)
+
+
+def test_security_records() -> None:
+    """
+    A record of security is always named.
+    """
+    assert ["@10.500 security: forged"] == complaints(["@10.500 security: forged"], FAULTS)
 
 
 @pytest.mark.parametrize("log", [[gap(5.0)], [gap(105.0), gap(106.0)]])
