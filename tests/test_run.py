@@ -15,7 +15,7 @@ import pytest
 from tests.runs import desk, ends
 from ws_isolation import Run, errors
 from ws_isolation.events import AgentThinking, Problem, Usage
-from ws_isolation.run import CANCEL_PREFIX
+from ws_isolation.stopping import CANCEL_PREFIX
 from ws_isolation.testing.clock import settle
 
 

@@ -11,7 +11,7 @@ import pytest
 from tests.managers import Slow
 from tests.runs import Desk, check_nothing_left, check_pairs, desk, ends
 from ws_isolation import IsolatedManager, Run, errors
-from ws_isolation.run import CANCEL_PREFIX
+from ws_isolation.stopping import CANCEL_PREFIX
 from ws_isolation.testing.clock import settle
 
 pytestmark = pytest.mark.scenario("S32", "S46")

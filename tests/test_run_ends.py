@@ -17,7 +17,7 @@ from tests.managers import Failing
 from tests.runs import Desk, check_nothing_left, check_pairs, desk, ends
 from ws_isolation import ManagerFactory, Run, errors
 from ws_isolation.events import AgentCompleted, AgentStarted, Event, Problem, ToolCompleted, ToolExecuting
-from ws_isolation.run import CANCEL_PREFIX
+from ws_isolation.stopping import CANCEL_PREFIX
 from ws_isolation.testing import FakeClock, RecordingTransport, make_context
 from ws_isolation.testing.clock import settle
 

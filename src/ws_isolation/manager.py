@@ -18,7 +18,8 @@ from .delivery import Delivery, ManagerStats
 from .errors import ContextExpiredError, ContextIntegrityError, EventTypeError, type_name
 from .events import EVENT_CLASSES, AgentCancelled, AgentError, Event, ToolCompleted
 from .keys import identity_of
-from .run import Run, RunWatch
+from .run import Run
+from .run_home import RunWatch, WatchedRun
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -155,11 +156,11 @@ class ManagerHome(Protocol):
         """Return the time by the factory's clock."""
         ...
 
-    def run_opened(self, identity: Identity, run: Run, /) -> None:
+    def run_opened(self, identity: Identity, run: WatchedRun, /) -> None:
         """Note an open run of the identity."""
         ...
 
-    def run_ended(self, identity: Identity, run: Run, seconds: float, outcome: Outcome, /) -> None:
+    def run_ended(self, identity: Identity, run: WatchedRun, seconds: float, outcome: Outcome, /) -> None:
         """Forget a run of the identity."""
         ...
 
@@ -244,11 +245,11 @@ class StreamManager(RunMixin):
         sessions, open_runs = self._publisher.counts(self._identity)
         return ManagerStats(sent=self._sent, sessions=sessions, open_runs=open_runs)
 
-    def run_opened(self, run: Run, /) -> None:
+    def run_opened(self, run: WatchedRun, /) -> None:
         """Let a client's ``stop`` find the run."""
         self._publisher.run_opened(self._identity, run)
 
-    def run_ended(self, run: Run, seconds: float, outcome: Outcome, /) -> None:
+    def run_ended(self, run: WatchedRun, seconds: float, outcome: Outcome, /) -> None:
         """Forget the run."""
         self._publisher.run_ended(self._identity, run, seconds, outcome)
 

@@ -16,9 +16,9 @@ from . import closing
 from .errors import AccessError, ContextExpiredError, EngineUnavailableError, PeerError
 from .finishing import finish
 from .latch import Latch, resolve
-from .run import CANCEL_PREFIX
 from .session_core import SessionCore
 from .session_writing import WritingSession
+from .stopping import CANCEL_PREFIX
 
 if TYPE_CHECKING:
     from .session_home import Home

@@ -14,7 +14,7 @@ import pytest
 
 from tests.simulation.checker import check
 from tests.simulation.life import live
-from ws_isolation import Handshake, ManagerFactory, UserExecutionContext, closing, runtime, serving, streams
+from ws_isolation import Handshake, ManagerFactory, UserExecutionContext, closing, runtime_following, serving, streams
 from ws_isolation.access import Access
 from ws_isolation.chain import Arrival, Chain
 from ws_isolation.events import Envelope, Event
@@ -64,7 +64,7 @@ def _counter(patch: pytest.MonkeyPatch) -> None:
 
     patch.setattr(Chain, "follow", follow)
     patch.setattr(streams, "answer", believe)
-    patch.setattr(runtime, "answer", believe)
+    patch.setattr(runtime_following, "answer", believe)
 
 
 def _equality(patch: pytest.MonkeyPatch) -> None:
@@ -184,7 +184,7 @@ def _replays_a_part(patch: pytest.MonkeyPatch) -> None:
         result = answer(start, page, replay=replay)
         return Resumed(result.cursor, result.replay[1:]) if isinstance(result, Resumed) else result
 
-    patch.setattr(runtime, "answer", part)
+    patch.setattr(runtime_following, "answer", part)
 
 
 def _keeps_sessions(patch: pytest.MonkeyPatch) -> None:
