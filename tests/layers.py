@@ -22,7 +22,7 @@ LAYERS: Final[tuple[tuple[str, ...], ...]] = (
     # 0: words that everything else uses
     ("_version", "errors", "closing", "typing", "ids", "frozen", "observing"),
     # 1: who, and how much
-    ("identifiers", "duplicates", "context", "settings"),
+    ("identifiers", "duplicates", "context", "networks", "settings"),
     # 2: what is said
     (
         "keys",
@@ -53,7 +53,9 @@ LAYERS: Final[tuple[tuple[str, ...], ...]] = (
         "backplanes.base",
         "leases",
         "handshake",
+        "forwarded",
         "door",
+        "crowd",
         "frames",
         "auth_frame",
         "outbox",
@@ -83,6 +85,7 @@ LAYERS: Final[tuple[tuple[str, ...], ...]] = (
         "oplog",
         "access",
         "places",
+        "readiness",
         "hooks",
         "stopping",
         "order",

@@ -175,7 +175,7 @@ def test_loop_after_loop() -> None:
     manager = factory.create_manager(make_context())
 
     async def use() -> tuple[int, int]:
-        assert factory.begin_handshake()
+        assert factory.begin_handshake(None) is None
         return (await manager.send(note())).seq, factory.stats().pending
 
     assert [(1, 1), (1, 1)] == [asyncio.run(use()) for _ in range(2)]
@@ -331,7 +331,7 @@ async def test_stop_is_bounded(caplog: pytest.LogCaptureFixture) -> None:
     await bench.clock.advance(2.9)
     assert not stopping.done()
     assert bench.factory.is_draining
-    assert not bench.factory.begin_handshake()
+    assert "a drain goes on" == bench.factory.begin_handshake(None)
     await bench.clock.advance(1.2)
 
     assert stopping.done()
@@ -484,8 +484,8 @@ async def test_stats() -> None:
     bench = Bench.new(Settings(pending_handshakes=2, sessions_per_identity=2))
     one, two, bob = await bench.serve(), await bench.serve(), await bench.serve(user="bob")
     work = bob.session.spawn(forever())
-    assert [True, True, False] == [bench.factory.begin_handshake() for _ in range(3)]
-    bench.factory.end_handshake()
+    assert [True, True, False] == [bench.factory.begin_handshake(None) is None for _ in range(3)]
+    bench.factory.end_handshake(None)
     bench.factory._runtime.count_foreign()
     bench.factory.count_close(503)
 

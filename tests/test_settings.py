@@ -25,6 +25,7 @@ NUMBERS: Final = {
     "pong_timeout_seconds": (1, 600),
     "proxy_idle_seconds": (2, 86_400),
     "auth_seconds": (0.1, 600),
+    "ready_seconds": (0.05, 60),
     "write_seconds": (0.1, 600),
     "close_seconds": (0.1, 60),
     "engine_seconds": (0.05, 60),
@@ -56,6 +57,8 @@ COUNTS: Final = {
     "identity_message_burst": (1, 100_000),
     "revocations": (1, 10_000_000),
     "pending_handshakes": (1, 1_000_000),
+    "pending_per_source": (1, 1_000_000),
+    "connections": (1, 1_000_000),
 }
 ROOM: Final[dict[str, dict[str, float | None]]] = {
     "heartbeat_seconds": {"proxy_idle_seconds": 86_400, "server_ping_seconds": None},
@@ -112,6 +115,8 @@ def test_every_field_is_checked() -> None:
         "origins",
         "hosts",
         "auth_names",
+        "trusted_proxies",
+        "missing_origin",
         "require_tls",
         "auth_frame",
         "session_scope",
@@ -138,7 +143,18 @@ def test_bounds(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", [*NUMBERS, *COUNTS, "require_tls", "auth_frame", "session_scope", "origins", "hosts", "auth_names"]
+    "name",
+    [
+        *NUMBERS,
+        *COUNTS,
+        "require_tls",
+        "auth_frame",
+        "session_scope",
+        "origins",
+        "hosts",
+        "auth_names",
+        "trusted_proxies",
+    ],
 )
 @pytest.mark.parametrize("value", [None, "25", b"25", [], float("nan"), 10**400, -(10**400), ("a", 1), float("inf")])
 def test_types(name: str, value: object) -> None:
@@ -257,7 +273,11 @@ def test_maximum_age() -> None:
 
 @pytest.mark.parametrize(
     ("name", "words"),
-    [("session_limit", ("reject_new", "replace_oldest")), ("session_scope", ("identity", "thread"))],
+    [
+        ("session_limit", ("reject_new", "replace_oldest")),
+        ("session_scope", ("identity", "thread")),
+        ("missing_origin", ("allow", "refuse")),
+    ],
 )
 def test_words(name: str, words: tuple[str, ...]) -> None:
     """
@@ -268,6 +288,18 @@ def test_words(name: str, words: tuple[str, ...]) -> None:
         text = refusal(**{name: value})
         assert text.startswith(f"{name}=")
         assert text.endswith(f"must be {words[0]!r} or {words[1]!r}")
+
+
+@pytest.mark.requirement("WS-25")
+def test_trusted_proxies() -> None:
+    """
+    Networks, addresses and ``unix`` are accepted; names, wildcards and bits beyond the mask are refused.
+    """
+    good = ("10.0.0.0/8", "127.0.0.1", "::1", "2001:db8::/32", "unix")
+    assert good == Settings(trusted_proxies=good).trusted_proxies
+    for name in ("", "*", "localhost", "10.0.0.1/8", "10.0.0.0/33", "10.0.0.*", "UNIX", "10.0.0.0/8 "):
+        text = refusal(trusted_proxies=("10.0.0.0/8", name))
+        assert text == f"trusted_proxies={name!r} must be a network or an address, such as 10.0.0.0/8 or ::1, or unix"
 
 
 @pytest.mark.requirement("WS-01")

@@ -41,15 +41,16 @@ class Refusal(msgspec.Struct, frozen=True):
 
 
 def check_door(handshake: Handshake, settings: Settings, /) -> Refusal | None:
-    """Return why the handshake is refused, None where it may go on."""
+    """Return why the handshake is refused, None where it may go on. Proxies were seen through before."""
     hosts = handshake.headers.get_all("host")
     if len(hosts) != 1:
         return Refusal(400, f"{len(hosts)} Host headers; HTTP wants exactly one")
-    if settings.hosts and hosts[0] not in settings.hosts:
-        return Refusal(403, "the Host header is not in Settings.hosts")
+    host = hosts[0] if handshake.public_host is None else handshake.public_host
+    if settings.hosts and host not in settings.hosts:
+        return Refusal(403, "the host that was asked for is not in Settings.hosts")
     if settings.require_tls and is_plain(handshake):
-        return Refusal(403, "plain ws, and Settings.require_tls is set")
-    return _check_origin(handshake, hosts[0], settings)
+        return Refusal(403, "plain ws, and Settings.require_tls is set; a trusted proxy says X-Forwarded-Proto: https")
+    return _check_origin(handshake, host, settings)
 
 
 def is_plain(handshake: Handshake, /) -> bool:
@@ -60,6 +61,8 @@ def is_plain(handshake: Handshake, /) -> bool:
 def _check_origin(handshake: Handshake, host: str, settings: Settings) -> Refusal | None:
     origins = handshake.headers.get_all("origin")
     if not origins:
+        if settings.missing_origin == "refuse":
+            return Refusal(403, "no Origin, and Settings.missing_origin is 'refuse': browsers only")
         if "cookie" in handshake.headers:
             return Refusal(403, "a Cookie without an Origin; browsers send both, other clients should send neither")
         return None

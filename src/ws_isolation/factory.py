@@ -31,6 +31,7 @@ from .ids import new_incident_id, new_uuid7
 from .keys import Identity, identity_of
 from .manager import IsolatedManager, RunMixin, StreamManager
 from .rates import TokenBucket
+from .readiness import Readiness, Ready
 from .reports import FactoryStats, Report
 from .runtime import Runtime
 from .session import Session
@@ -68,6 +69,8 @@ class ManagerFactory(FactoryDoor):
         clock: Where time comes from; the process's clocks where None.
         backplane: What carries the streams; the factory's own memory where None.
         observer: Who is told of what happens, for metrics and logs; nobody where None.
+        ready: Asked before anybody is authenticated, within ``Settings.ready_seconds``; anything but True is answered
+            with 4303. Many handshakes at once ask once. Always ready where None.
         carry: Context variables, of tracing for example, that ``authenticate`` and handlers see as they are set
             where ``serve()`` is called. Any other is unset there: a server may hand one request's to the next.
 
@@ -86,17 +89,21 @@ class ManagerFactory(FactoryDoor):
         backplane: Backplane | None = None,
         observer: Observer | None = None,
         carry: Iterable[Variable] = (),
+        ready: Ready | None = None,
     ) -> None:
         if settings is not None and type(settings) is not Settings:
             raise SettingsError(f"settings must be a Settings, not {type_name(type(settings))}")
         if manager is not None and not callable(manager):
             raise SettingsError(f"manager must be callable with the shipped manager, not {type_name(type(manager))}")
+        if ready is not None and not callable(ready):
+            raise SettingsError(f"ready must be an async callable that returns a bool, not {type_name(type(ready))}")
         variables = require_variables(carry)
         self._wrapper = manager
         self._looked_below: asyncio.AbstractEventLoop | None = None
         """The loop below which no import was found."""
         bounds = Settings() if settings is None else settings
-        super().__init__(Runtime(bounds, SystemClock() if clock is None else clock, backplane, observer), variables)
+        runtime = Runtime(bounds, SystemClock() if clock is None else clock, backplane, observer)
+        super().__init__(runtime, variables, Readiness(ready, bounds.ready_seconds))
 
     @property
     def settings(self) -> Settings:
@@ -112,6 +119,14 @@ class ManagerFactory(FactoryDoor):
     def is_draining(self) -> bool:
         """Whether it is stopping: new sockets are refused, open ones get 4200."""
         return self._runtime.is_draining
+
+    async def is_ready(self) -> bool:
+        """
+        Tell whether new clients would be let in: no drain goes on, and ``ready`` says True. For a health endpoint.
+
+        Takes ``Settings.ready_seconds`` at most. Cancelling it is safe.
+        """
+        return not self._runtime.is_draining and await self._readiness.ask()
 
     def create_manager(self, context: UserExecutionContext, /) -> IsolatedManager:
         """
@@ -166,7 +181,7 @@ class ManagerFactory(FactoryDoor):
             sessions=len(runtime.sessions),
             streams=len(runtime.streams),
             work=sum(len(live.work) for live in runtime.streams.all()),
-            pending=runtime.pending,
+            pending=runtime.crowd.pending,
             foreign=runtime.foreign,
             closes=dict(runtime.closes),
             hook_failures=0 if runtime.observer is None else runtime.observer.failures,
@@ -199,6 +214,7 @@ class ManagerFactory(FactoryDoor):
         Raises:
             ConcurrencyError: It runs in another loop. Nothing was stopped.
         """
+        self._readiness.stop()
         await self._runtime.stop()
 
     async def drain(self, *, retry_after_ms: int | None = None) -> None:

@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from .ambient import Variable, carried
+from .forwarded import Proxies
 from .ids import new_uuid7
 from .keys import identity_of
 from .oplog import report
@@ -20,8 +21,10 @@ if TYPE_CHECKING:
 
     from .context import UserExecutionContext
     from .entrance import Entrance
+    from .handshake import Handshake
     from .hooks import Span
     from .observing import SpanName
+    from .readiness import Readiness
 
 __all__ = ("FactoryDoor",)
 
@@ -29,10 +32,12 @@ __all__ = ("FactoryDoor",)
 class FactoryDoor:
     """The part of a factory behind its public face: the door of its sockets."""
 
-    __slots__ = ("_carry", "_runtime", "_warned_plain")
+    __slots__ = ("_carry", "_proxies", "_readiness", "_runtime", "_warned_plain")
 
-    def __init__(self, runtime: Runtime, carry: tuple[Variable, ...]) -> None:
+    def __init__(self, runtime: Runtime, carry: tuple[Variable, ...], readiness: Readiness) -> None:
         self._runtime = runtime
+        self._readiness = readiness
+        self._proxies = Proxies(runtime.settings.trusted_proxies)
         self._carry = carry
         self._warned_plain = False
 
@@ -81,18 +86,26 @@ class FactoryDoor:
         sessions, _ = self._runtime.counts(identity_of(context))
         return sessions < self._runtime.settings.sessions_per_identity
 
-    def begin_handshake(self) -> bool:
-        """Count a socket that is not authenticated yet; False where there is no room or a drain goes on."""
+    def see_through(self, handshake: Handshake, /) -> Handshake:
+        """
+        Return the handshake as the first of the named proxies got it.
+
+        Raises:
+            Unreadable: A named proxy's header is malformed.
+        """
+        return self._proxies.see_through(handshake)
+
+    def begin_handshake(self, source: str | None, /) -> str | None:
+        """Count a socket that is not authenticated yet; why not, where there is no room or a drain goes on."""
         runtime = self._runtime
         runtime.require_running("serve()")
-        if runtime.is_draining or runtime.pending >= runtime.settings.pending_handshakes:
-            return False
-        runtime.pending += 1
-        return True
+        if runtime.is_draining:
+            return "a drain goes on"
+        return runtime.crowd.enter(source, len(runtime.sessions))
 
-    def end_handshake(self) -> None:
+    def end_handshake(self, source: str | None, /) -> None:
         """Give the place of ``begin_handshake`` back."""
-        self._runtime.pending -= 1
+        self._runtime.crowd.leave(source)
 
     def begin_entrance(self, entrance: Entrance, /) -> None:
         """Note an accepted socket that is to say who it is: a stop tells it 4200."""

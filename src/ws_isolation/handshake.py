@@ -100,9 +100,14 @@ class Handshake:
     subprotocols: tuple[str, ...] = ()
     """The WebSocket subprotocols that the client offers, tokens included."""
     scheme: str = "ws"
-    """``ws`` or ``wss`` (``http``, ``https`` for an endpoint), as this process was reached."""
+    """``ws`` or ``wss`` (``http``, ``https`` for an endpoint), as this process or a trusted proxy was reached."""
     client: str | None = None
-    """The peer's address; behind a proxy, the proxy's. Never an identity."""
+    """
+    The peer's address; behind a proxy, the proxy's, or the client's own where ``Settings.trusted_proxies`` names the
+    proxy. Never an identity.
+    """
+    public_host: str | None = None
+    """The host that the client asked a proxy for, as a trusted one says; None where none does."""
     credential: Credential | None = None
     """What the client's ``ws.auth`` or ``ws.refresh`` carried; None where it sent none, see ``Settings.auth_frame``."""
     cursor: Cursor | None = None
@@ -127,8 +132,8 @@ class Handshake:
 
     @property
     def host(self) -> str | None:
-        """The Host header."""
-        return self.headers.get("host")
+        """The host that the client asked for: ``public_host``, else the Host header."""
+        return self.headers.get("host") if self.public_host is None else self.public_host
 
     @property
     def bearer_token(self) -> str | None:
@@ -197,6 +202,7 @@ class Handshake:
             subprotocols=tuple(name for name in self.subprotocols if not _is_bearer(name)),
             scheme=self.scheme,
             client=self.client,
+            public_host=self.public_host,
             credential=credential,
         )
 

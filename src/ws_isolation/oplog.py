@@ -44,6 +44,6 @@ def report(level: int, what: str, /, *, error: BaseException | None = None, **fi
         elif error is not None:
             exc_info = (type(error), error, error.__traceback__)
         line = " ".join(f"{name}={value}" for name, value in texts.items())
-        _LOGGER.log(level, "%s %s", what, line, exc_info=exc_info, extra={"ws_isolation": texts})
+        _LOGGER.log(level, "%s %s" if line else "%s%s", what, line, exc_info=exc_info, extra={"ws_isolation": texts})
     except Exception:  # noqa: BLE001, S110  # a broken log handler must not close a socket
         pass

@@ -29,6 +29,7 @@ from .errors import (
     ContextError,
     EngineUnavailableError,
     ExpiredError,
+    ForbiddenError,
     PeerError,
     RevokedError,
     TransportClosedError,
@@ -36,7 +37,9 @@ from .errors import (
     UsageError,
 )
 from .finishing import finish
+from .forwarded import Unreadable
 from .handshake import Credential, Handshake, choose_subprotocol
+from .networks import source_of
 from .oplog import report
 from .refusing import NO_ROOM, refuse, tell
 from .wire import DEFAULT_WIRE, SUBPROTOCOL, Wire
@@ -105,29 +108,39 @@ async def identify(
     Run ``authenticate`` within its deadline, with clean context variables, and pass the gate. For adapters.
 
     Raises:
-        AccessError: It refused, or returned None or an expired context.
+        AccessError: It refused, or returned None or an expired context; or a trusted proxy's header is malformed.
         ContextError: It returned something that is no intact context.
         EngineUnavailableError: The engine does not say whether the identity is revoked.
         TimeoutError: It took longer than ``Settings.auth_seconds``.
         Exception: Whatever else it raised.
     """
-    identifying = _identify(handshake, factory, authenticate, caller)
+    try:
+        seen = factory.see_through(handshake)
+    except Unreadable as error:
+        raise ForbiddenError(str(error)) from error
+    identifying = _identify(seen, factory, authenticate, caller)
     return await asyncio.create_task(identifying, name="ws-identify", context=factory.clean_context())
 
 
 async def _serve(
     opening: Opening, factory: ManagerFactory, authenticate: Authenticate, handler: Handler | None, wire: Wire
 ) -> None:
-    refusal = _knock(opening.handshake, factory)
+    try:
+        handshake = factory.see_through(opening.handshake)
+    except Unreadable as error:
+        await refuse(opening.refuse, opening.handshake, factory, Refusal(400, str(error)))
+        return
+    source = source_of(handshake.client)
+    refusal = _knock(handshake, source, factory)
     if refusal is not None:
-        await refuse(opening.refuse, opening.handshake, factory, refusal)
+        await refuse(opening.refuse, handshake, factory, refusal)
         return
     try:
-        session = await _open(opening, factory, authenticate, wire)
+        session = await _open(opening, handshake, factory, authenticate, wire)
     finally:
-        factory.end_handshake()
+        factory.end_handshake(source)
     if session is not None:
-        session.refresh_by(partial(_refresh, factory, authenticate, opening.handshake))
+        session.refresh_by(partial(_refresh, factory, authenticate, handshake))
         await session.serve(handler)
 
 
@@ -150,43 +163,47 @@ async def _identify(
     return genuine
 
 
-def _knock(handshake: Handshake, factory: ManagerFactory) -> Refusal | None:
+def _knock(handshake: Handshake, source: str | None, factory: ManagerFactory) -> Refusal | None:
     """Decide what needs no credential; None where a place among the pending handshakes was taken."""
     refusal = check_door(handshake, factory.settings)
     if refusal is not None:
         return refusal
     try:
-        if not factory.begin_handshake():
-            return Refusal(NO_ROOM, "no room for another handshake, or a drain goes on")
+        problem = factory.begin_handshake(source)
     except UsageError as error:
-        return Refusal(NO_ROOM, str(error))
+        problem = str(error)
+    if problem is not None:
+        return Refusal(NO_ROOM, problem)
     if is_plain(handshake):
         factory.warn_plain()
     return None
 
 
-async def _open(opening: Opening, factory: ManagerFactory, authenticate: Authenticate, wire: Wire) -> Session | None:
+async def _open(
+    opening: Opening, handshake: Handshake, factory: ManagerFactory, authenticate: Authenticate, wire: Wire
+) -> Session | None:
     """Return the session, None where the handshake ended otherwise."""
-    subprotocol, spoken = choose_subprotocol(opening.handshake.subprotocols, wire.subprotocol)
+    subprotocol, spoken = choose_subprotocol(handshake.subprotocols, wire.subprotocol)
     pongs = subprotocol == SUBPROTOCOL
-    if spoken and awaits_frame(opening.handshake, factory.settings, wire):
-        transport = await _accept(opening, factory, wire, subprotocol)
-        if transport is None:
-            return None
-        return await _open_by_frame(opening.handshake, transport, factory, authenticate, wire, enforce_pongs=pongs)
+    by_frame = False
     outcome: Admitted | Denied = Denied(closing.SUBPROTOCOL, "none of the offered subprotocols is spoken here")
     if spoken:
         try:
-            outcome = await _admit(opening.handshake, factory, authenticate)
+            if not await factory.is_ready():
+                outcome = Denied(closing.OVERLOADED, "the application is not ready")
+            elif not (by_frame := awaits_frame(handshake, factory.settings, wire)):
+                outcome = await _admit(handshake, factory, authenticate)
         except asyncio.CancelledError:
             # The server is going away, or its client left: nothing was accepted yet.
-            refusal = Refusal(NO_ROOM, "cancelled during authentication")
-            await finish(refuse(opening.refuse, opening.handshake, factory, refusal))
+            refusal = Refusal(NO_ROOM, "cancelled before it was authenticated")
+            await finish(refuse(opening.refuse, handshake, factory, refusal))
             raise
     transport = await _accept(opening, factory, wire, subprotocol)
     if transport is None:
         return None
-    return await _settle(outcome, opening.handshake, transport, factory, wire, enforce_pongs=pongs)
+    if by_frame:
+        return await _open_by_frame(handshake, transport, factory, authenticate, wire, enforce_pongs=pongs)
+    return await _settle(outcome, handshake, transport, factory, wire, enforce_pongs=pongs)
 
 
 async def _open_by_frame(

@@ -14,8 +14,12 @@ from urllib.parse import urlsplit
 import attrs
 
 from .errors import SettingsError, shown
+from .networks import Networks
 
-__all__ = ("SessionLimit", "Settings")
+__all__ = ("MissingOrigin", "SessionLimit", "Settings")
+
+MissingOrigin: TypeAlias = Literal["allow", "refuse"]
+"""What happens to a handshake without an Origin header, and without a Cookie."""
 
 SessionLimit: TypeAlias = Literal["reject_new", "replace_oldest"]
 """What happens where an identity has as many sessions as it may have."""
@@ -25,6 +29,7 @@ _SECONDS: Final = {
     "pong_timeout_seconds": (1.0, 600.0),
     "proxy_idle_seconds": (2.0, 86_400.0),
     "auth_seconds": (0.1, 600.0),
+    "ready_seconds": (0.05, 60.0),
     "write_seconds": (0.1, 600.0),
     "close_seconds": (0.1, 60.0),
     "engine_seconds": (0.05, 60.0),
@@ -53,6 +58,8 @@ _COUNTS: Final = {
     "identity_message_burst": (1, 100_000),
     "revocations": (1, 10_000_000),
     "pending_handshakes": (1, 1_000_000),
+    "pending_per_source": (1, 1_000_000),
+    "connections": (1, 1_000_000),
 }
 _RATES: Final = {
     "messages_per_minute": (1.0, 1_000_000.0),
@@ -64,7 +71,11 @@ _OPTIONAL: Final = {
     "max_age_seconds": (1.0, 2_592_000.0),
 }
 """Seconds as well; None is no bound."""
-_WORDS: Final = {"session_limit": ("reject_new", "replace_oldest"), "session_scope": ("identity", "thread")}
+_WORDS: Final = {
+    "session_limit": ("reject_new", "replace_oldest"),
+    "session_scope": ("identity", "thread"),
+    "missing_origin": ("allow", "refuse"),
+}
 _ORIGIN: Final = re.compile(r"[a-z][a-z0-9+.-]*://[a-z0-9._\[\]:-]*[a-z0-9._\]]")
 """Lower case and ASCII, as RFC 6454 §6.2 serialises it; hosts of other scripts in punycode."""
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
@@ -88,8 +99,19 @@ class Settings:
     """Other origins whose pages may connect, exactly: ``https://app.example.com``. The page's own host always may."""
     hosts: tuple[str, ...] = ()
     """Host headers that are served, exactly, with their port if any; empty: all. Set it against DNS rebinding."""
+    missing_origin: MissingOrigin = "allow"
+    """
+    ``refuse`` where browsers are the only clients. Without an Origin but with a Cookie nobody may connect either way:
+    browsers send both (RFC 6455 §10.1).
+    """
+    trusted_proxies: tuple[str, ...] = ()
+    """
+    Networks of the proxies in front, ``10.0.0.0/8`` or ``::1``, and ``unix`` for those without an address: what they
+    say in ``X-Forwarded-For``, ``-Proto`` and ``-Host`` counts as the client's address, scheme and host. Nobody
+    else's does.
+    """
     require_tls: bool = False
-    """Refuse plain ``ws`` from other machines. Leave it off where a proxy ends TLS."""
+    """Refuse plain ``ws`` from other machines. A trusted proxy that ends TLS has to say so in ``X-Forwarded-Proto``."""
     auth_frame: bool = False
     """Let a client whose handshake carried no credential send it as its first frame, ``ws.auth``."""
     auth_names: tuple[str, ...] = ()
@@ -113,6 +135,8 @@ class Settings:
     Seconds that ``authenticate`` may take, 0.1 to 600; those before it, to the end of a ``ws.auth`` frame; and those
     for each answer of the backplane's engine on the way in.
     """
+    ready_seconds: float = 1.0
+    """Seconds that ``ManagerFactory(ready=...)`` may take, 0.05 to 60; without an answer the client is told 4303."""
     write_seconds: float = 10.0
     """Seconds that one write may take before the reader counts as stalled, 0.1 to 600."""
     close_seconds: float = 2.0
@@ -190,6 +214,13 @@ class Settings:
     """Revoked identities that are remembered; about 150 bytes each."""
     pending_handshakes: int = 1_000
     """Sockets of the whole process that are not authenticated yet; above it they are refused with 503."""
+    pending_per_source: int = 50
+    """
+    Of those, how many of one public address (of IPv6: of one /64), 503 above it. Private addresses are not counted:
+    they are those of proxies; name yours in ``trusted_proxies``, and its clients are.
+    """
+    connections: int = 50_000
+    """Sockets of the whole process, authenticated or not; above it they are refused with 503."""
 
     def __attrs_post_init__(self) -> None:
         """Check each value, then the values against each other."""
@@ -209,6 +240,7 @@ class Settings:
         for origin in _strings("origins", self.origins):
             _check_origin(origin)
         _strings("hosts", self.hosts)
+        _check_networks(_strings("trusted_proxies", self.trusted_proxies))
         _strings("auth_names", self.auth_names)
         self._check_together()
 
@@ -276,6 +308,14 @@ def _strings(name: str, value: object) -> tuple[str, ...]:
     if type(value) is not tuple or not all(type(item) is str for item in items):
         _fail(name, items, 'a tuple of str, such as ("https://app.example.com",)')
     return cast("tuple[str, ...]", items)
+
+
+def _check_networks(names: tuple[str, ...]) -> None:
+    for name in names:
+        try:
+            Networks((name,))
+        except ValueError:
+            _fail("trusted_proxies", name, "a network or an address, such as 10.0.0.0/8 or ::1, or unix")
 
 
 def _check_origin(origin: str) -> None:

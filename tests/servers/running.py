@@ -88,7 +88,11 @@ async def until(holds: Callable[[], bool]) -> None:
 
 @asynccontextmanager
 async def running(
-    app: Any, *, implementation: str = IMPLEMENTATIONS[0], send_buffer: int | None = None
+    app: Any,
+    *,
+    implementation: str = IMPLEMENTATIONS[0],
+    send_buffer: int | None = None,
+    proxy_headers: bool = True,
 ) -> AsyncGenerator[str]:
     """
     Serve *app* until the block is left; give ``host:port``.
@@ -96,7 +100,14 @@ async def running(
     listener = socket.create_server(("127.0.0.1", 0), backlog=1_024)
     if send_buffer is not None:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer)  # inherited by what it accepts
-    config = uvicorn.Config(app, ws=implementation, lifespan="on", log_config=None, timeout_graceful_shutdown=10)
+    config = uvicorn.Config(
+        app,
+        ws=implementation,
+        lifespan="on",
+        log_config=None,
+        timeout_graceful_shutdown=10,
+        proxy_headers=proxy_headers,
+    )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # uvicorn's implementation "websockets" is deprecated, and still in use
         config.load()

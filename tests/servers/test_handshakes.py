@@ -198,9 +198,9 @@ async def test_no_room(implementation: str) -> None:
         inside.writer.write(upgrade(address, "Authorization: Bearer alice"))
         await inside.head()
         await inside.frame()
-        assert factory.begin_handshake()
+        assert factory.begin_handshake(None) is None
         status, headers = await answer_to(address, upgrade(address, "Authorization: Bearer bob"))
-        factory.end_handshake()
+        factory.end_handshake(None)
         again, _ = await answer_to(address, upgrade(address, "Authorization: Bearer bob"))
         await factory.create_manager(await by_token_of("alice")).send(events.Custom(name="test.here", value=1))
         still = await inside.frame()

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from typing import Final
 
+import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -141,6 +142,31 @@ def test_no_origin() -> None:
     assert 0 == status()
     assert 403 == status(("cookie", "session=1"))
     assert 0 == status(("cookie", "session=1"), ("origin", OURS))
+
+
+@pytest.mark.requirement("WS-02")
+def test_browsers_only() -> None:
+    """
+    Where only browsers are served, a client without an Origin is refused, with or without a cookie.
+    """
+    settings = Settings(missing_origin="refuse", origins=(OURS,))
+
+    assert 403 == status(settings=settings)
+    assert 403 == status(("cookie", "session=1"), settings=settings)
+    assert 0 == status(("origin", OURS), settings=settings)
+
+
+@pytest.mark.requirement("WS-01", "WS-03", "WS-25")
+def test_the_host_that_a_proxy_names() -> None:
+    """
+    Behind a trusted proxy the page's own host is the one that the proxy was asked for, and ``hosts`` is about that one.
+    """
+    shaken = attrs.evolve(handshake(("origin", "https://app.example"), host="10.0.0.5:8000"), public_host="app.example")
+
+    assert check_door(shaken, Settings()) is None
+    assert check_door(shaken, Settings(hosts=("app.example",))) is None
+    assert 403 == getattr(check_door(shaken, Settings(hosts=("10.0.0.5:8000",))), "status", 0)
+    assert 403 == getattr(check_door(attrs.evolve(shaken, public_host="b.example"), Settings()), "status", 0)
 
 
 @pytest.mark.requirement("WS-03")

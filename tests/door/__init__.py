@@ -1,0 +1,3 @@
+"""
+Who may knock, and what proxies say of them.
+"""
