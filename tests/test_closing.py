@@ -34,6 +34,7 @@ EXPECTED: Final = {
     4026: ("version_unsupported", "stop"),
     4029: ("connection_limit", "stop"),
     4101: ("token_expired", "reauthenticate"),
+    4102: ("inactive", "reauthenticate"),
     4108: ("auth_timeout", "reauthenticate"),
     4200: ("drain", "resume"),
     4208: ("heartbeat_timeout", "resume"),

@@ -43,6 +43,40 @@ def test_max_age(seconds: float | None) -> None:
     assert (None if seconds is None else closing.MAX_AGE) is core.code
 
 
+@pytest.mark.requirement("WS-11")
+def test_inactivity() -> None:
+    """
+    Without a message for so long a session ends with 4102: pongs, acks and refreshes are no messages, events neither.
+    """
+    core = make_core(settings=Settings(inactivity_seconds=600.0))
+    core.handle(Received(text(type="hello"), START + 100))
+    for second in range(120, 700, 20):
+        core.handle(Ticked(START + second))
+        for frame in written(core, START + second):
+            if "ws.ping" == frame["type"]:
+                core.handle(Received(text(type="ws.pong", n=frame["n"]), START + second))
+    assert core.is_open
+    assert START + 700 == core.next_deadline()
+    core.handle(Received(REFRESH, START + 699))
+    core.handle(Renewed(core.context, None, START + 699))
+    core.handle(Ticked(START + 699.9))
+    assert core.is_open
+    core.handle(Ticked(START + 700))
+
+    assert closing.INACTIVE is core.code
+    assert "reauthenticate" == core.code.action
+
+
+def test_listening_is_fine() -> None:
+    """
+    Without the setting a client that only answers pings lives on.
+    """
+    core = make_core(enforce_pongs=False)
+    core.handle(Ticked(START + 1_000_000))
+
+    assert core.is_open
+
+
 # Drain.
 
 

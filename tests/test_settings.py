@@ -121,6 +121,7 @@ def test_every_field_is_checked() -> None:
         "auth_frame",
         "session_scope",
         "max_age_seconds",
+        "inactivity_seconds",
         "server_ping_seconds",
         "session_limit",
     }
@@ -261,14 +262,15 @@ def test_pings_of_the_server() -> None:
         assert f"must be {wanted}" in refusal(server_ping_seconds=value)
 
 
-def test_maximum_age() -> None:
+@pytest.mark.parametrize("name", ["max_age_seconds", "inactivity_seconds"])
+def test_maximum_age(name: str) -> None:
     """
     None is no bound; a number must be one and within its range.
     """
-    assert None is build().max_age_seconds
-    assert 2_592_000 == build(max_age_seconds=2_592_000).max_age_seconds
+    assert None is getattr(build(), name)
+    assert 2_592_000 == getattr(build(**{name: 2_592_000}), name)
     for value, wanted in ((0.5, "from 1 to"), (2_592_001, "from 1 to"), (True, "a number"), ("1h", "a number")):
-        assert f"must be {wanted}" in refusal(max_age_seconds=value)
+        assert f"must be {wanted}" in refusal(**{name: value})
 
 
 @pytest.mark.parametrize(

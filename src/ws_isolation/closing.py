@@ -30,6 +30,7 @@ __all__ = (
     "ENGINE_UNAVAILABLE",
     "FORBIDDEN",
     "HEARTBEAT_TIMEOUT",
+    "INACTIVE",
     "INTERNAL_ERROR",
     "MAX_AGE",
     "MESSAGE_TOO_BIG",
@@ -159,6 +160,9 @@ CONNECTION_LIMIT: Final = _built_in(4029, "connection_limit", "This identity has
 TOKEN_EXPIRED: Final = _built_in(4101, "token_expired", "The credential has expired; come back with a new one.")
 """``authenticate`` raised ``ExpiredError``, or the context's ``expires_at`` has passed."""
 
+INACTIVE: Final = _built_in(4102, "inactive", "No message came for too long; come back with a new credential.")
+"""No message of the client within ``Settings.inactivity_seconds``."""
+
 CLAIMS_CHANGED: Final = _built_in(4103, "claims_changed", "What the client may do has changed; connect again.")
 """A refreshed credential needs a new session: ``ClaimsChangedError``, or a context of another thread."""
 
@@ -213,6 +217,7 @@ CODES: Final[dict[int, CloseCode]] = {
         VERSION_UNSUPPORTED,
         CONNECTION_LIMIT,
         TOKEN_EXPIRED,
+        INACTIVE,
         CLAIMS_CHANGED,
         AUTH_TIMEOUT,
         DRAIN,

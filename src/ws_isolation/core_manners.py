@@ -39,7 +39,7 @@ class Manners(Writing):
             # Without a time yet, the next tick starts the clock of the way out: due at once.
             return self._close_due or 0.0
         due = self._ping_due
-        for other in (self._pong_due, self._write_due, self.expiry_due, self._drain_due, self._age_due):
+        for other in (self._pong_due, self._write_due, self.expiry_due, self._drain_due, self._age_due, self._idle_due):
             if other is not None and other < due:
                 due = other
         return due
@@ -52,6 +52,7 @@ class Manners(Writing):
             (self.expiry_due, closing.TOKEN_EXPIRED),
             (self._drain_due, closing.DRAIN),
             (self._age_due, closing.MAX_AGE),
+            (self._idle_due, closing.INACTIVE),
         ):
             if due is not None and now >= due:
                 return self._end(code, now=now)

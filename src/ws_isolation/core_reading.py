@@ -7,7 +7,7 @@ Rule: a limit reached never harms an open session beyond its own end.
 from __future__ import annotations
 
 import hmac
-from typing import Final
+from typing import Final, cast
 
 from . import closing
 from .core_manners import Manners
@@ -82,6 +82,8 @@ class Reading(Manners):
                 msg = f"{self._inbox} messages wait for the handler"
                 raise RateLimitedError(msg)
             self._inbox += 1
+            if self._idle_due is not None:
+                self._idle_due = now + cast("float", self._settings.inactivity_seconds)
             return (Deliver(inbound),)
         if isinstance(inbound, Unservable):
             return self._refuse(inbound.error, now)

@@ -74,6 +74,7 @@ class CoreState:
         "_enforce_pongs",
         "_error_minute",
         "_errors",
+        "_idle_due",
         "_inbox",
         "_kept_gap",
         "_offered_seq",
@@ -150,6 +151,7 @@ class CoreState:
         self._write_due: float | None = None
         self._close_due: float | None = None
         self._drain_due: float | None = None
+        self._idle_due = None if settings.inactivity_seconds is None else now + settings.inactivity_seconds
         self._age_due = None if settings.max_age_seconds is None else now + settings.max_age_seconds
         self.expiry_due: float | None = None if expires_in is None else now + expires_in + settings.expiry_skew_seconds
         """When the authority ends; None where it never does."""

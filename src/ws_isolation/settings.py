@@ -69,6 +69,7 @@ _RATES: Final = {
 _OPTIONAL: Final = {
     "server_ping_seconds": (2.0, 86_400.0),
     "max_age_seconds": (1.0, 2_592_000.0),
+    "inactivity_seconds": (1.0, 2_592_000.0),
 }
 """Seconds as well; None is no bound."""
 _WORDS: Final = {
@@ -155,6 +156,12 @@ class Settings:
     """
     max_age_seconds: float | None = None
     """Seconds after which a session has to resume (4201), 1 to 2,592,000; None: it may get as old as it likes."""
+    inactivity_seconds: float | None = None
+    """
+    Seconds without a message of the client after which it has to authenticate anew (4102), 1 to 2,592,000; None: it
+    may listen as long as it likes. Pongs, acks and ``ws.refresh`` are no messages: programs send them, not people.
+    Source: OWASP ASVS 5.0, 7.3.1.
+    """
     detached_seconds: float = 300.0
     """Seconds that spawned work goes on after the last session of its identity has ended."""
     stream_seconds: float = 300.0
