@@ -91,7 +91,7 @@ lint: .venv/.dev  ## ruff, format, spelling
 docs: .venv/.dev  ## the documentation, warnings are errors: docs/_build/html/index.html
 	$(BIN)/python -m sphinx -q -n -W --keep-going docs docs/_build/html
 
-scenarios:  ## which of S01 to S65 have no test; fails if one that is due has none
+scenarios:  ## which of S01 to S65, P1 to P6 and WS-01 to WS-35 have no test; fails if one that is due has none
 	$(PYTHON) -m tests.scenarios
 
 test-cuts: .venv/.dev  ## 10,000 random cuts of real connections: nothing may be lost or repeated (3 minutes)

@@ -255,6 +255,26 @@ async def test_an_authorization_is_for_one_message() -> None:
     assert served.session.manager is served.session.manager_for(Message(type="ask"))
 
 
+@pytest.mark.scenario("S62")
+@pytest.mark.requirement("P1", "WS-20")
+async def test_a_right_that_is_taken_away() -> None:
+    """
+    Whoever may no longer see a thread is refused at the next message, on the same socket; no handler sees that one.
+    """
+    rights = [True, False]
+
+    async def outcome(_thread_id: str) -> object:
+        return rights.pop(0)
+
+    threads = Threads()
+    served = await Bench.new().serve(threads.router(outcome))
+    await say(served, {"type": "ask", "thread_id": "t-9"}, {"type": "ask", "thread_id": "t-9"})
+    await served.over()
+
+    assert served.ended_with(4003)
+    assert (["t-9"], []) == (threads.got, rights)
+
+
 async def test_a_slow_hook_holds_up_nothing_else() -> None:
     """
     While the hook waits, the reader goes on; a session that ends meanwhile gets no handler.

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.scenarios import DUE, SCENARIOS, covered, named_by
+from tests.scenarios import DUE, LATER, REQUIREMENTS, SCENARIOS, covered, named_by
 
 
 @pytest.mark.scenario("S65")
@@ -18,6 +18,34 @@ def test_every_due_scenario_has_a_test() -> None:
     missing = {name: SCENARIOS[name] for name in DUE if not found[name]}
 
     assert {} == missing
+
+
+@pytest.mark.scenario("S65")
+def test_every_requirement_has_a_test() -> None:
+    """
+    No promise and no security requirement is without a test that names it, but for those that are said to be later.
+    """
+    found = covered("requirement")
+
+    assert list(LATER) == [name for name in REQUIREMENTS if not found[name]]
+
+
+def test_requirements_are_complete() -> None:
+    """
+    The table has exactly P1 to P6 and WS-01 to WS-35, in order.
+    """
+    assert [*(f"P{number}" for number in range(1, 7)), *(f"WS-{number:02}" for number in range(1, 36))] == list(
+        REQUIREMENTS
+    )
+
+
+def test_kinds_are_kept_apart() -> None:
+    """
+    A mark of one kind says nothing about the other.
+    """
+    source = "@pytest.mark.scenario('S01')\n@pytest.mark.requirement('P1')\ndef test(): ..."
+
+    assert ({"S01"}, {"P1"}) == (named_by(source), named_by(source, "requirement"))
 
 
 def test_ids_are_complete() -> None:

@@ -21,6 +21,7 @@ import diagrams
 from examples import EVENTS, FRAMES
 from msgspec import UNSET, Meta, UnsetType
 
+from tests.scenarios import REQUIREMENTS, SCENARIOS, covered
 from ws_isolation import closing, errors, events, session_core, settings
 from ws_isolation.events.declaration import Value, data_fields, envelope_fields
 from ws_isolation.keys import Identity
@@ -362,6 +363,28 @@ def frame_reference() -> str:
     return "\n\n".join(parts)
 
 
+def _traced(titles: dict[str, str], found: dict[str, list[str]]) -> str:
+    rows: list[str] = []
+    for name, title in titles.items():
+        tests = ", ".join(f"`{path}`" for path in found[name]) or "not built yet"
+        rows.append(f"| {name} | {title[0].upper()}{title[1:]} | {tests} |")
+    return "\n".join(["| id | what is true | tests |", "|---|---|---|", *rows])
+
+
+def traced_requirements() -> str:
+    """
+    Return each promise and security requirement with the tests that name it.
+    """
+    return _traced(REQUIREMENTS, covered("requirement"))
+
+
+def traced_scenarios() -> str:
+    """
+    Return each acceptance scenario with the tests that name it.
+    """
+    return _traced(SCENARIOS, covered("scenario"))
+
+
 GENERATED: Final[dict[str, Callable[[], str]]] = {
     re.sub("_", "-", function.__name__): function
     for function in (
@@ -378,6 +401,8 @@ GENERATED: Final[dict[str, Callable[[], str]]] = {
         event_reference,
         event_values,
         frame_reference,
+        traced_requirements,
+        traced_scenarios,
     )
 }
 """What a page can ask for, by the name that it uses."""
