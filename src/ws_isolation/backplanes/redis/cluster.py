@@ -12,7 +12,7 @@ listened to at another node from now on is read again, as after a lost connectio
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextvars import Context
 from functools import partial
 from typing import TYPE_CHECKING, Final, TypeVar, final
@@ -20,15 +20,17 @@ from typing import TYPE_CHECKING, Final, TypeVar, final
 from ...errors import SettingsError
 from ...ids import new_fractions
 from .backoff import delay
+from .draining import DRAIN_SECONDS, drained
 from .pending import Job, Pending
 from .slots import SlotMap, slot_of
 from .topics import Topics
 
 if TYPE_CHECKING:
     from .address import Address
+    from .bounds import Bounds
     from .finding import Finder
     from .jobs import Ask
-    from .link import Bounds, Link
+    from .link import Link
     from .opening import Checked
 
 __all__ = ("Cluster",)
@@ -153,15 +155,25 @@ class Cluster:
         self._look_soon()
 
     async def close(self) -> None:
-        """Do the same as ``Link.close()``."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
-        if self._timer is not None:
-            self._timer.cancel()
-        await asyncio.gather(*(link.close() for link in self._links.values()))
-        while (job := self._held.take()) is not None:
-            job.expired()
+        """Do the same as ``Link.close()``; what has no node yet is brought to one meanwhile."""
+        try:
+            if not self.problem:
+                await drained(self._outstanding, DRAIN_SECONDS, None)
+        finally:
+            if self._task is not None:
+                self._task.cancel()
+            if self._timer is not None:
+                self._timer.cancel()
+            # Each in its own task: they end also where whoever closes is cancelled.
+            closing = asyncio.gather(*(link.close(0.0) for link in self._links.values()))
+            while (job := self._held.take()) is not None:
+                job.expired()
+        await closing
+
+    def _outstanding(self) -> Iterator[Job]:
+        yield from self._held
+        for link in tuple(self._links.values()):
+            yield from link.outstanding()
 
     def _serving(self, slot: int) -> Link | None:
         node = self._map.find(slot)

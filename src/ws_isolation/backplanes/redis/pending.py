@@ -11,9 +11,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from itertools import count
-from typing import ClassVar, Final, final
+from typing import Final, final
 
 __all__ = ("Job", "Pending")
 
@@ -36,9 +36,7 @@ class Job(ABC):
         is_mark: Whether it stands behind a command that has no place in the row.
     """
 
-    __slots__ = ("again", "due", "key", "number", "optional", "sent_at", "size")
-
-    is_mark: ClassVar[bool] = False
+    __slots__ = ("again", "due", "is_mark", "key", "number", "optional", "sent_at", "size")
 
     def __init__(self, due: float, size: int, key: str = "") -> None:
         self.due: float = due
@@ -46,6 +44,7 @@ class Job(ABC):
         self.sent_at: float = 0.0
         self.again: bool = False
         self.optional: bool = False
+        self.is_mark: bool = False
         self.key: str = key
         self.number: int = next(_numbers)
 
@@ -93,6 +92,10 @@ class Pending:
     def __len__(self) -> int:
         """Return how many wait."""
         return len(self._jobs)
+
+    def __iter__(self) -> Iterator[Job]:
+        """Yield them in their order, as they are now."""
+        return iter(tuple(self._jobs))
 
     @property
     def is_full(self) -> bool:

@@ -55,6 +55,10 @@ class Records(ABC):
         """Return the link, or the links, of the running loop."""
 
     @abstractmethod
+    def _present(self) -> Link | Cluster | None:
+        """Return them where they are there already."""
+
+    @abstractmethod
     def _refuse(self, problem: str) -> None:
         """Count, and log, what is not to be believed."""
 
@@ -118,9 +122,8 @@ class Records(ABC):
 
     def leave(self, lease: Lease, /) -> None:
         """Do the same as ``Presence.leave()``."""
-        if self._link is not None:
-            keys = self._names.leases(lease.identity)
-            self._tell("leave()", keys[0], ("EVALSHA", LEAVE.sha, 2, *keys, lease.connection_id))
+        keys = self._names.leases(lease.identity)
+        self._tell("leave()", keys[0], ("EVALSHA", LEAVE.sha, 2, *keys, lease.connection_id))
 
     async def present(self, identity: Identity, /) -> tuple[Lease, ...]:
         """Do the same as ``Presence.present()``."""
@@ -156,8 +159,14 @@ class Records(ABC):
         read: Callable[[object], object] = _same,
         at: Link | None = None,
     ) -> None:
-        """Ask for something whose answer nobody awaits; *at* one node, where it is about no key."""
-        link = at or self._connected()
+        """
+        Ask for something whose answer nobody awaits; *at* one node, where it is about no key.
+
+        Nothing where there is no link in this loop: what nobody waits for opens none, which nobody would end.
+        """
+        link = at or self._present()
+        if link is None:
+            return
         job = Ask(call, lambda _again: command, read, link.due(), key=key)
         job.optional = command[0] == "CONFIG"
         job.answer.add_done_callback(_heeded)
