@@ -125,6 +125,7 @@ LAYERS: Final[tuple[tuple[str, ...], ...]] = (
                 "where",
                 "health",
                 "names",
+                "versions",
                 "letters",
                 "agreement",
                 "scripts",
