@@ -25,12 +25,12 @@ from .bounds import Bounds
 from .cluster import Cluster
 from .finding import Finder
 from .health import Health
+from .lease_scripts import ENTER, LEAVE, PRESENT, RENEW
 from .letters import Letters
 from .link import Link
 from .names import Names
 from .opening import POLICY, evicts
-from .record_scripts import AGREE
-from .records import SCRIPTS
+from .record_scripts import AGREE, REVOKE
 from .safety import require_safe
 from .scripts import publish_script, read_script
 from .streams import Streams
@@ -186,7 +186,7 @@ class RedisBackplane(Streams):
 
     def _made(self, locate: Callable[[], Awaitable[Address]], nodes: Cluster | None) -> Link:
         pulse = self._names.pulse(self._letters.node)
-        scripts = (self._publish, self._read, *SCRIPTS)
+        scripts = (self._publish, self._read, REVOKE, ENTER, RENEW, LEAVE, PRESENT, AGREE)
         return Link(locate, self._bounds, scripts=scripts, pulse=pulse, owner=self, nodes=nodes)
 
 

@@ -30,6 +30,7 @@ __all__ = ("Letters", "RefusedError", "Signal")
 
 _EVENT: Final = b"ws_isolation bus event v1"
 _SIGNAL: Final = b"ws_isolation bus signal v1"
+_LEASE: Final = b"ws_isolation bus lease v1\n"
 _SETTINGS: Final = b"ws_isolation bus settings v1\n"
 _UNSIGNED: Final = b"ws_isolation bus without a key"
 _BLOCK: Final = 64
@@ -190,6 +191,18 @@ class Letters:
         self._require_signed(said.m, _signed_signal(stream, signal))
         return signal
 
+    def seal(self, stream: Identity, *words: str) -> str:
+        """Return the signature of what is said of this stream in *words*, the first of which says what it is."""
+        return self._macs[0].of(_sealed(stream, words))
+
+    def is_sealed(self, signature: str, stream: Identity, *words: str) -> bool:
+        """Tell whether somebody signed that who has one of the keys."""
+        try:
+            self._require_signed(signature, _sealed(stream, words))
+        except (RefusedError, UnicodeError):  # a word that is no text was never signed
+            return False
+        return True
+
     def vouch(self, text: bytes, /) -> bytes:
         """Return *text*, which is about no identity, with its signature."""
         return self._macs[0].of(_SETTINGS + text).encode() + b" " + text
@@ -243,6 +256,10 @@ class _Mac:
 def _signed(stream: Identity, owner: Identity, head: bytes, tail: bytes) -> bytes:
     size = len(head).to_bytes(4, "big")
     return b"".join((_EVENT, stream.key.encode(), owner.key.encode(), size, head, tail))
+
+
+def _sealed(stream: Identity, words: tuple[str, ...]) -> bytes:
+    return _LEASE + _encode((stream.key, *words))  # as JSON no word can be moved into the next
 
 
 def _signed_signal(stream: Identity, signal: Signal) -> bytes:

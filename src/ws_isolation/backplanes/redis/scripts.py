@@ -25,7 +25,7 @@ from .versions import VERSION
 if TYPE_CHECKING:
     from ...settings import Settings
 
-__all__ = ("Script", "publish_script", "read_script")
+__all__ = ("NOW", "Script", "publish_script", "read_script")
 
 _NIL: Final = "00000000-0000-0000-0000-000000000000"
 _PROLONG_SECONDS: Final = 15
@@ -45,6 +45,12 @@ class Script:
         self.text: str = text
         self.sha: str = sha1(text.encode(), usedforsecurity=False).hexdigest()
 
+
+NOW: Final = """
+local time = redis.call('TIME')
+local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+"""
+"""Milliseconds by the engine's clock."""
 
 _OPEN: Final = """
 local found = redis.call('GET', KEYS[1])

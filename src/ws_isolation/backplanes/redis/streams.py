@@ -18,7 +18,7 @@ from ...events.envelope import Envelope, too_large
 from ...stream import Cursor, Page
 from .jobs import Ask, MalformedError
 from .letters import RefusedError, Signal
-from .records import Records
+from .presence import Presence
 
 if TYPE_CHECKING:
     from ...keys import Identity
@@ -33,7 +33,7 @@ _ID_LENGTH: Final = 36
 _MOST_EPOCH: Final = 64
 
 
-class Streams(Records):
+class Streams(Presence):
     """``Bus`` and ``History``, for a backplane that has the links."""
 
     _publish: Script
