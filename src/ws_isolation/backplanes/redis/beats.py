@@ -11,7 +11,7 @@ from typing_extensions import override
 from .line import pack
 from .pending import Job
 
-__all__ = ("Beat", "Mark", "Pulse")
+__all__ = ("Asking", "Beat", "Mark", "Pulse")
 
 
 class Beat(Job):
@@ -56,6 +56,17 @@ class Mark(Beat):
     def __init__(self, packed: bytes, due: float) -> None:
         super().__init__(packed, due)
         self.is_mark = True
+
+
+@final
+class Asking(Beat):
+    """Stands before what is asked of a node that its slot is on its way to; denied, that one says so itself."""
+
+    __slots__ = ()
+
+    def __init__(self, due: float) -> None:
+        super().__init__(pack(("ASKING",)), due)
+        self.optional = True
 
 
 @final

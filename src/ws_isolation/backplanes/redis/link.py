@@ -62,8 +62,12 @@ class Owner(Protocol):
 class Nodes(Protocol):
     """The Cluster that a link is part of."""
 
-    def redirected(self, link: Link, job: Job | None, /) -> None:
-        """Take back what the node did not do; None: it does not announce what it was asked to."""
+    def redirected(self, link: Link, job: Job | None, place: tuple[str, int] | None, /) -> None:
+        """
+        Take back what the node did not do; None: it does not announce what it was asked to.
+
+        *place* is host and port of the node that is to be asked this once.
+        """
         ...
 
     def lost(self) -> None:
@@ -253,7 +257,7 @@ class Link:
                 self.topics.confirmed(channel)
                 self._restoring.soon()
             case [b"sunsubscribe", bytes() as channel, *_] if self._nodes is not None and self.topics.left(channel):
-                self._nodes.redirected(self, None)
+                self._nodes.redirected(self, None, None)
             case _:
                 pass
 
@@ -267,7 +271,7 @@ class Link:
 
     def sift(self, is_elsewhere: Callable[[str], bool], /) -> list[Job]:
         """Take off, and return, what was not sent yet and is about a key that *is_elsewhere* tells."""
-        return self._sending.sift(lambda job: not job.key or not is_elsewhere(job.key))
+        return self._sending.sift(lambda job: not job.key or job.asking or not is_elsewhere(job.key))
 
     def retire(self) -> list[Job]:
         """End it now, and return what was asked and is about a key, in its order."""

@@ -10,7 +10,7 @@ from .scripts import NOW, Script
 
 __all__ = ("AGREE", "REVOKE")
 
-# KEYS: record, channel. ARGV: milliseconds since 1970 or 'ever', letter, command that announces, record.
+# KEYS: record. ARGV: milliseconds since 1970 or 'ever', letter, command that announces, record, channel.
 # How long a record holds is how long its key lives, whatever somebody wrote into it: of two the later end holds.
 REVOKE: Final = Script("""
 local ends = redis.call('PEXPIRETIME', KEYS[1])
@@ -19,7 +19,7 @@ if ARGV[1] == 'ever' or ends == -1 then
 else
   redis.call('SET', KEYS[1], ARGV[4], 'PXAT', string.format('%.0f', math.max(ends, tonumber(ARGV[1]))))
 end
-redis.call(ARGV[3], KEYS[2], ARGV[2])
+redis.call(ARGV[3], ARGV[5], ARGV[2])
 return 1
 """)
 

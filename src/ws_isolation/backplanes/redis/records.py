@@ -64,9 +64,8 @@ class Records(ABC):
         """Do the same as ``Revocation.revoke()``."""
         end = "ever" if until is None else str(max(1, min(_LAST_MS, int(until * 1_000))))
         letter = self._letters.say(identity, _REVOKED)
-        keys = (self._names.bar(identity), self._names.stream(identity)[2])
-        words = (end, letter, self._say, self._letters.say(identity, _BARRED))
-        await self._ask("revoke()", REVOKE, keys, words, _number)
+        words = (end, letter, self._say, self._letters.say(identity, _BARRED), self._names.stream(identity)[2])
+        await self._ask("revoke()", REVOKE, (self._names.bar(identity),), words, _number)
         self._signal(identity, _REVOKED)
 
     async def lift(self, identity: Identity, /) -> bool:

@@ -67,7 +67,9 @@ if is_new then
 end
 """
 
-# KEYS: top, window, channel. ARGV: node, head, tail, signature, id, bytes, kind (new, again or piece).
+# KEYS: top, window. ARGV: node, head, tail, signature, id, bytes, kind (new, again or piece), channel.
+# The channel is no key: nothing stands there, and a node of a Cluster refuses calls about keys some of which are not
+# there while their slot is on its way.
 _PUBLISH: Final = (
     _OPEN
     + """
@@ -99,7 +101,7 @@ end
 if is_new or kind ~= 'piece' then
   redis.call('SET', KEYS[1], epoch .. ' ' .. seq .. ' ' .. last .. ' ' .. mean .. ' ' .. due, 'EX', @TOP)
 end
-redis.call('@SAY', KEYS[3], message)
+redis.call('@SAY', ARGV[8], message)
 return {epoch, place, prev}
 """
 )

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Final, TypeVar, final
 
 from ...errors import EngineTimeoutError
-from .beats import Mark
+from .beats import Asking, Mark
 from .line import Line, pack
 from .pending import Job, Pending
 
@@ -148,9 +148,9 @@ class Sending:
             job = self._pending.take()
             if job is None:
                 break
-            job.sent_at = now
-            packed = job.packed()
-            line.waiting.append(job)
+            if job.asking:
+                parts.append(self._put(line, Asking(job.due), now))
+            packed = self._put(line, job, now)
             parts.append(packed)
             size += len(packed)
         if parts:
@@ -161,10 +161,13 @@ class Sending:
 
     def _mark(self, line: Line, now: float) -> bytes:
         """Return a command whose place tells an answer to the one before it from an answer to what came earlier."""
-        mark = Mark(pack(("TIME",)), self.due())
-        mark.sent_at = now
-        line.waiting.append(mark)
-        return mark.packed()
+        return self._put(line, Mark(pack(("TIME",)), self.due()), now)
+
+    @staticmethod
+    def _put(line: Line, job: Job, now: float) -> bytes:
+        job.sent_at = now
+        line.waiting.append(job)
+        return job.packed()
 
     def _tick(self) -> None:
         """See that nobody waits too long."""

@@ -53,8 +53,8 @@ class Streams(Presence):
         def words(again: bool) -> tuple[bytes | str | int, ...]:  # noqa: FBT001  # how a job says it
             kind = ("again" if again else "new") if parts.durable else "piece"
             return (
-                "EVALSHA", sha, 3, top, window, channel,
-                node, parts.head, parts.tail, seal, draft.id, draft.event_bytes, kind,
+                "EVALSHA", sha, 2, top, window,
+                node, parts.head, parts.tail, seal, draft.id, draft.event_bytes, kind, channel,
             )  # fmt: skip
 
         def placed(reply: object) -> Envelope:
