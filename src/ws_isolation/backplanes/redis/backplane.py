@@ -63,6 +63,8 @@ class RedisBackplane(Streams):
         answer_seconds: An engine that takes longer to answer loses the connection.
         send_seconds: How long one call waits for the engine in all.
         ssl: For ``rediss``; Python's default context where None.
+        sentinel_login: User and password of the Sentinels, which are not those of the servers in *url*;
+            ``("default", password)`` where they have a password alone.
         allow_plain: Speak to another machine without TLS.
         allow_unsigned: Work without keys: whoever can write to the engine can speak as any user's agent.
 
@@ -81,11 +83,12 @@ class RedisBackplane(Streams):
         answer_seconds: float = 2.0,
         send_seconds: float = 5.0,
         ssl: tls.SSLContext | None = None,
+        sentinel_login: tuple[str, str] | None = None,
         allow_plain: bool = False,
         allow_unsigned: bool = False,
     ) -> None:
         bounds = Settings() if settings is None else settings
-        self._where = where = Where.parse(url, ssl)
+        self._where = where = Where.parse(url, ssl, sentinel_login)
         self._require_safe = partial(require_safe, is_signed=bool(keys), plain=allow_plain, unsigned=allow_unsigned)
         for address in where.seeds:
             self._require_safe(address)
