@@ -283,7 +283,9 @@ class ManagerFactory(FactoryDoor):
 
         Raises:
             EngineUnavailableError: The backplane's engine failed: it may be revoked or not. Call it again.
+            ConcurrencyError, InvalidStateError: It does not run in this loop. Nothing was changed.
         """
+        self._runtime.require_running("lift()")
         return await self._runtime.access.lift(identity_named(who, "lift()"))
 
     async def bars(self, who: UserExecutionContext | Identity, /) -> bool:
@@ -292,7 +294,9 @@ class ManagerFactory(FactoryDoor):
 
         Raises:
             EngineUnavailableError: The backplane's engine failed: nobody knows.
+            ConcurrencyError, InvalidStateError: It does not run in this loop.
         """
+        self._runtime.require_running("bars()")
         return await self._runtime.access.bars(identity_named(who, "bars()"))
 
     async def presence(self, who: UserExecutionContext | Identity, /) -> tuple[Lease, ...]:
@@ -304,9 +308,11 @@ class ManagerFactory(FactoryDoor):
 
         Raises:
             EngineUnavailableError: The backplane's engine failed.
+            ConcurrencyError, InvalidStateError: It does not run in this loop.
         """
         identity = identity_named(who, "presence()")
         runtime = self._runtime
+        runtime.require_running("presence()")
         return runtime.present_here(identity) if runtime.places is None else await runtime.places.present(identity)
 
     @asynccontextmanager

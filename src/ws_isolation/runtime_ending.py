@@ -55,12 +55,13 @@ class EndingRuntime(RuntimeState):
             self.backplane.release(live.identity, live)
         if self.places is not None:
             self.places.stop()
-        given: object = self._given
-        if isinstance(given, Closing):
-            await given.close()
+        # Before the engine's connections end: nothing is asked any more that would open new ones.
         self._clockwork.stop()
         self._clear()
         self._stopped = True
+        given: object = self._given
+        if isinstance(given, Closing):
+            await given.close()
 
     async def drain(self, retry_after_ms: int | None) -> None:
         """Same as ``ManagerFactory.drain()``."""

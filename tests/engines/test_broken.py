@@ -266,14 +266,14 @@ async def test_a_place_that_is_given_up_gives_others_answers(
         await until(lambda: plane._link is not None and not plane._link.waiting)
         made = plane._link
         assert isinstance(made, Link)
-        assert made._line is not None
+        assert made._sending.line is not None
         if broken:
-            made._line.waiting = Skipping()
-        transport = made._line._transport
+            made._sending.line.waiting = Skipping()
+        transport = made._sending.line._transport
         assert transport is not None
         transport.pause_reading()  # nothing is answered before the caller has gone
         for_alice = asyncio.create_task(plane.bars(alice))
-        await until(lambda: made._line is not None and made._line.waiting)
+        await until(lambda: made._sending.line is not None and made._sending.line.waiting)
         for_alice.cancel()
         await asyncio.gather(for_alice, return_exceptions=True)
         transport.resume_reading()

@@ -233,8 +233,8 @@ async def test_the_engine_cuts_a_node_that_does_not_read(engine: Engine, monkeyp
     async with two(engine, monkeypatch, beat_seconds=20.0, **slow) as run:
         made = run.behind.plane._link
         assert isinstance(made, link.Link)
-        assert made._line is not None
-        transport = made._line._transport
+        assert made._sending.line is not None
+        transport = made._sending.line._transport
         assert transport is not None
         sent: list[str] = []
         transport.pause_reading()  # as a process does that has no time

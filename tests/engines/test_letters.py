@@ -15,6 +15,7 @@ import pytest
 from tests.events.samples import SAMPLES
 from tests.shell import note
 from ws_isolation import errors
+from ws_isolation.backplanes.redis import versions
 from ws_isolation.backplanes.redis.letters import Letters, RefusedError, Signal
 from ws_isolation.events import Envelope, Event
 from ws_isolation.ids import new_uuid7
@@ -110,7 +111,10 @@ FORGERIES: Final[dict[str, tuple[Callable[[bytes], bytes], str]]] = {
     "huge": (lambda written: written + b" " * 70_000, "too large"),
     "a huge signal": (lambda _: b"{" + b" " * 2_000, "too large"),
     "another version": (_part(0, b'"v":1', b'"v":2'), "another version"),
-    "more members": (_part(0, b'"v":1', b'"v":1,"x":1'), "not of this form"),
+    "a version that leaves ours out": (_part(0, b'"v":1', b'"v":2,"r":2'), "another version"),
+    "two versions on": (_part(0, b'"v":1', b'"v":3,"r":1'), "another version"),
+    "before the first version": (_part(0, b'"v":1', b'"v":0,"r":0'), "another version"),
+    "no such version": (_part(0, b'"v":1', b'"v":2,"r":"1"'), "not of this form"),
     "another place": (_part(0, b'"s":7', b'"s":8'), "its place is not in it"),
     "a place below 0": (_part(0, b'"s":7', b'"s":-7'), "its place is not in it"),
     "a piece as a durable event": (_part(0, NIL_ID.encode(), b""), "its place is another"),
@@ -121,6 +125,50 @@ FORGERIES: Final[dict[str, tuple[Callable[[bytes], bytes], str]]] = {
     "no signature": (_part(1, b'"m":"', b'"m":"\xc3\xa9'), "wrong signature"),
     "the place moved": (_part(1, b'"h":', b'"h":1'), "its place is not in it"),
 }
+
+
+@pytest.mark.scenario("S22")
+@pytest.mark.parametrize(
+    "change",
+    [
+        _part(0, b'"v":1', b'"v":2,"r":1'),
+        _part(0, b'"v":1', b'"v":1,"x":{"y":1}'),
+        _part(0, b'"}', b'","z":[1]}'),
+        _part(1, b'"h":', b'"x":1,"h":'),
+    ],
+)
+def test_a_neighbour_is_read(change: Callable[[bytes], bytes]) -> None:
+    """
+    The next version is read where it says that ours can, and what it says besides is passed over.
+    """
+    read = letters().hear(ALICE, change(letter()))
+
+    assert isinstance(read, Envelope)
+    assert note() == read.event
+
+
+@pytest.mark.parametrize(
+    ("written", "least", "is_read"),
+    [
+        (4, None, False),
+        (5, None, True),
+        (6, None, True),
+        (7, None, False),
+        (7, 6, True),
+        (7, 1, True),
+        (7, 7, False),
+        (8, 1, False),
+    ],
+)
+def test_versions(monkeypatch: pytest.MonkeyPatch, written: int, least: int | None, *, is_read: bool) -> None:
+    """
+    A release in the middle reads its own version, the one before, and the next where that says so.
+    """
+    monkeypatch.setattr(versions, "VERSION", 6)
+    monkeypatch.setattr(versions, "OLDEST", 5)
+    monkeypatch.setattr(versions, "_NEWEST", 7)
+
+    assert is_read is versions.is_readable(written, least)
 
 
 @pytest.mark.requirement("WS-22")
@@ -199,6 +247,7 @@ def test_signals() -> None:
             post.hear(ALICE, said.replace(b'"i":"', b'"i":"x'))
         with pytest.raises(RefusedError, match="another version"):
             post.hear(ALICE, said.replace(b'"v":1', b'"v":3'))
+        assert signal == post.hear(ALICE, said.replace(b'"v":1', b'"v":2,"r":1,"x":0'))
 
 
 @pytest.mark.parametrize("keys", [(b"short",), ("text" * 8,), (OLD,) * 9])

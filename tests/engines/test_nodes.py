@@ -95,7 +95,7 @@ async def test_pieces_arrive_once(shared_engine: Engine) -> None:
         manager = one.manager("alice-pieces")
         await manager.send(AgentStarted(agent_name="a", run_id="r", thread_id="t"))
 
-        await asyncio.gather(*(manager.send(_piece(index)) for index in range(40)))
+        await asyncio.gather(*(manager.send(piece(index)) for index in range(40)))
         await manager.send(note("end"))
         await until(lambda: all("end" in client.values for client in clients))
 
@@ -104,7 +104,10 @@ async def test_pieces_arrive_once(shared_engine: Engine) -> None:
             assert "".join(f"{index} " for index in range(40)) == "".join(piece["delta"] for piece in pieces)
 
 
-def _piece(index: int) -> AgentMessageDelta:
+def piece(index: int) -> AgentMessageDelta:
+    """
+    Return a piece of a text.
+    """
     return AgentMessageDelta(run_id="r", thread_id="t", message_id="m", delta=f"{index} ", index=index)
 
 

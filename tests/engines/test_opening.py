@@ -20,7 +20,7 @@ from tests.engines.test_parts import Ear
 from tests.shell import note
 from ws_isolation import errors
 from ws_isolation.backplanes.base import Lease
-from ws_isolation.backplanes.redis import RedisBackplane, link
+from ws_isolation.backplanes.redis import RedisBackplane, link, restoring
 from ws_isolation.backplanes.redis.line import Line
 from ws_isolation.backplanes.redis.link import Link
 from ws_isolation.ids import new_uuid7
@@ -210,7 +210,7 @@ async def test_histories_are_read_again_some_at_a_time(monkeypatch: pytest.Monke
     """
     After a reconnect everybody is told, in steps.
     """
-    monkeypatch.setattr(link, "_RESTORE", 2)
+    monkeypatch.setattr(restoring, "_RESTORE", 2)
     async with liar(EXISTS=b":0\r\n") as engine, backplane(engine, send_seconds=5.0) as plane:
         ears = [Ear() for _ in range(7)]
         for number, ear in enumerate(ears):
@@ -340,18 +340,18 @@ async def test_full() -> None:
         await asyncio.gather(plane.lift(ALICE), return_exceptions=True)
         made = plane._link
         assert isinstance(made, Link)
-        made._pending._most = 2
+        made._sending._pending._most = 2
         engine.answers["EXISTS"] = b":0\r\n"
         calls = [plane.bars(ALICE) for _ in range(20)]
         assert [False] * 20 == await asyncio.gather(*calls)
 
         gone = asyncio.get_running_loop().create_future()
         gone.cancel()
-        made._room.append(gone)
-        made._make_room()
-        made._line, kept = None, made._line
+        made._sending._room.append(gone)
+        made._sending._make_room()
+        made._sending.line, kept = None, made._sending.line
         results = await asyncio.gather(*(plane.bars(ALICE) for _ in range(6)), return_exceptions=True)
-        made._line = kept
+        made._sending.line = kept
         assert [errors.EngineTimeoutError] * 6 == [type(result) for result in results]
         assert 4 == sum("too many" in str(result) for result in results)
         assert not await plane.bars(ALICE)

@@ -248,7 +248,11 @@ class Closing(Protocol):
         Hear that a factory has stopped and taken its listeners off; end what nobody else needs.
 
         Does not raise and takes a second or two at most. Nothing while others
-        listen; whatever is asked later begins anew.
+        listen. What was asked before is answered first, as far as the time
+        goes. Whatever is asked later begins anew: another factory may have
+        the same engine. The one that has stopped asks nothing more, its calls
+        raise ``InvalidStateError``; what nobody waits for, as ``leave()``,
+        opens no connection.
         """
         ...
 

@@ -16,6 +16,7 @@ import msgspec
 
 from ...errors import bounded
 from .letters import RefusedError
+from .versions import VERSION
 
 if TYPE_CHECKING:
     from ...settings import Settings
@@ -26,7 +27,6 @@ __all__ = ("AGREE_SECONDS", "differences", "statement")
 AGREE_SECONDS: Final = 180
 """How long a statement holds; it is made again each minute, so that of a process that ended is gone soon."""
 
-_WIRE: Final = 1
 _NAMES: Final = (
     "event_bytes",
     "lease_seconds",
@@ -56,7 +56,7 @@ _decode: Final = msgspec.json.Decoder(_Statement).decode
 
 def statement(settings: Settings, /) -> bytes:
     """Return what a process with these settings says; of those that agree, all say the same."""
-    return _encode(_Statement(_WIRE, {name: getattr(settings, name) for name in _NAMES}))
+    return _encode(_Statement(VERSION, {name: getattr(settings, name) for name in _NAMES}))
 
 
 def differences(own: bytes, others: Iterable[bytes], letters: Letters, /) -> tuple[str, ...]:

@@ -4,7 +4,8 @@ The links of one process to the nodes of a Cluster: one for each master, and who
 Rule 1: what belongs to an identity has one slot, so it has one link at a time,
 and its order is that link's. Rule 2: a node that says that it does not serve a
 slot is believed in that: who does is asked for again, and what was sent to it
-goes to whoever serves it now, in its order. Rule 3: a slot that has something
+goes to whoever serves it now, in its order; one that names whom to ask this
+once, while a slot is on its way, is believed in that. Rule 3: a slot that has something
 on its way to a former node waits until that is answered. Rule 4: whoever is
 listened to at another node from now on is read again, as after a lost connection.
 """
@@ -20,21 +21,24 @@ from typing import TYPE_CHECKING, Final, TypeVar, final
 from ...errors import SettingsError
 from ...ids import new_fractions
 from .backoff import delay
+from .draining import DRAIN_SECONDS, drained
+from .jobs import Ask
+from .links import Links, Node
+from .moving import Moving
 from .pending import Job, Pending
 from .slots import SlotMap, slot_of
 from .topics import Topics
 
 if TYPE_CHECKING:
     from .address import Address
+    from .bounds import Bounds
     from .finding import Finder
-    from .jobs import Ask
-    from .link import Bounds, Link
+    from .link import Link
     from .opening import Checked
 
 __all__ = ("Cluster",)
 
 _T = TypeVar("_T")
-_Node = tuple[str, int]
 
 _LOOK_SECONDS: Final = 0.1
 """The least time between two questions who serves what, while something has no place."""
@@ -57,7 +61,7 @@ class Cluster:
         self._bounds = bounds
         self._make = make
         self._map = SlotMap()
-        self._links: dict[_Node, Link] = {}
+        self._links = Links()
         self._held = Pending(bounds.jobs, bounds.size)
         """What has no node at the moment."""
         self._unsettled: set[int] = set()
@@ -67,12 +71,11 @@ class Cluster:
         self._unheard: set[Link] = set()
         """Links whose node does not announce something that it was asked to."""
         self._task: asyncio.Task[None] | None = None
+        self._moving = Moving()
         self._is_wanted = False
         """Whether something happened since the last question."""
         self._timer: asyncio.TimerHandle | None = None
         self._problem = ""
-        self._ended = 0
-        """Connections of links that are no more."""
         self._look_soon()
 
     @property
@@ -83,28 +86,27 @@ class Cluster:
     @property
     def problem(self) -> str:
         """Why there is none."""
-        return self._problem or next((link.problem for link in self._links.values() if link.problem), "")
+        return self._problem or self._links.problem
 
     @property
     def checked(self) -> Checked | None:
         """What one of the nodes said of itself; the first that has something to say."""
-        said = [link.checked for link in self._links.values() if link.checked is not None]
-        return next((one for one in said if one.notes), said[0] if said else None)
+        return self._links.checked
 
     @property
     def waiting(self) -> int:
         """How many calls wait for the engine."""
-        return len(self._held) + sum(link.waiting for link in self._links.values())
+        return len(self._held) + self._links.waiting
 
     @property
     def connections(self) -> int:
         """How many connections were made."""
-        return self._ended + sum(link.connections for link in self._links.values())
+        return self._links.connections
 
     @property
     def listening(self) -> int:
         """How many identities are listened to."""
-        return len(self._topics) + sum(link.listening for link in self._links.values())
+        return len(self._topics) + self._links.listening
 
     def topics_of(self, name: str, /) -> Topics:
         """Return where is noted who listens to the channel of this name."""
@@ -139,29 +141,59 @@ class Cluster:
         if len(self._topics):
             self._look_soon()
 
-    def redirected(self, link: Link, job: Job | None, /) -> None:
+    def redirected(self, link: Link, job: Job | None, place: Node | None, /) -> None:
         """Do the same as ``Nodes.redirected()``."""
         if job is None:
             self._unheard.add(link)
+        elif place is not None and not job.asking and self._is_asked(link, job, place):
+            return
         else:
+            self._moving.came_back(job)
             self._unsettled.add(slot_of(job.key))
             self._hold(job)
         self._look_soon()
+
+    def _is_asked(self, link: Link, job: Job, place: Node) -> bool:
+        """Ask the node that the slot is on its way to; False where that has to wait."""
+        node = (place[0] or self._links.host_of(link), place[1])
+        if slot_of(job.key) in self._unsettled or not isinstance(job, Ask):
+            return False
+        try:
+            there = self._links.get(node) or self._make(self._finder.node(*node), self)
+        except SettingsError as error:
+            self._problem = str(error)
+            return False
+        self._links[node] = there
+        if not self._moving.may_go(job, node, self._loop.time()):
+            return False
+        job.asking = True
+        job.answer.add_done_callback(partial(self._was_done, job))
+        there.add(job)
+        return True
+
+    def _was_done(self, job: Job, _answer: object) -> None:
+        if self._moving.done(job) and len(self._held):
+            self._settle()
 
     def lost(self) -> None:
         """Do the same as ``Nodes.lost()``: another node may serve now what it did."""
         self._look_soon()
 
     async def close(self) -> None:
-        """Do the same as ``Link.close()``."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
-        if self._timer is not None:
-            self._timer.cancel()
-        await asyncio.gather(*(link.close() for link in self._links.values()))
-        while (job := self._held.take()) is not None:
-            job.expired()
+        """Do the same as ``Link.close()``; what has no node yet is brought to one meanwhile."""
+        try:
+            if not self.problem:
+                await drained(lambda: (*self._held, *self._links.outstanding()), DRAIN_SECONDS, None)
+        finally:
+            if self._task is not None:
+                self._task.cancel()
+            if self._timer is not None:
+                self._timer.cancel()
+            # Each in its own task: they end also where whoever closes is cancelled.
+            closing = asyncio.gather(*(link.close(0.0) for link in self._links.values()))
+            while (job := self._held.take()) is not None:
+                job.expired()
+        await closing
 
     def _serving(self, slot: int) -> Link | None:
         node = self._map.find(slot)
@@ -200,9 +232,8 @@ class Cluster:
             while self._is_wanted or not self._is_settled():
                 self._is_wanted = False
                 try:
-                    doubtful = [node for node, link in self._links.items() if link.problem]
-                    trusted = sorted(self._map.masters.difference(doubtful))
-                    self._learn(await self._finder.slots(trusted, doubtful))
+                    trusted = sorted(self._map.masters.difference(self._links.doubtful))
+                    self._learn(await self._finder.slots(trusted, self._links.doubtful))
                     self._problem = ""
                 except (OSError, SettingsError) as error:
                     self._problem = str(error)
@@ -213,7 +244,7 @@ class Cluster:
 
     def _is_settled(self) -> bool:
         has_all = not (len(self._held) or len(self._topics) or self._unsettled or self._problem)
-        return has_all and all(link.is_up or not link.problem for link in self._links.values())
+        return has_all and self._links.have_connected
 
     def _learn(self, found: SlotMap) -> None:
         """
@@ -224,11 +255,12 @@ class Cluster:
         """
         addresses = {node: self._finder.node(*node) for node in found.masters if node not in self._links}
         self._map = found
+        self._moving.begin_anew()
+        now = self._loop.time()
         for node, address in addresses.items():
             self._links[node] = self._make(address, self)
-        for node in [node for node in self._links if node not in found.masters]:
-            link = self._links.pop(node)
-            self._ended += link.connections
+        for node in [one for one in self._links if one not in found.masters and not self._moving.keeps(one, now)]:
+            link = self._links.take(node)
             for topic in link.topics.give_up():
                 self._topics.adopt(topic)
             for job in link.retire():
@@ -239,7 +271,7 @@ class Cluster:
             link.flush_soon()
         self._unheard.clear()
 
-    def _is_elsewhere(self, node: _Node, name: str) -> bool:
+    def _is_elsewhere(self, node: Node, name: str) -> bool:
         return self._map.find(slot_of(name)) != node
 
     def _settle(self) -> None:
@@ -258,6 +290,7 @@ class Cluster:
             if self._is_elsewhere(node, name)
         }
         for job in sorted(self._held.take_all(), key=lambda job: job.number):
+            job.asking = False
             link_or_none = self._link_for(job)
             if link_or_none is None:
                 self._unsettled.add(slot_of(job.key))

@@ -24,11 +24,13 @@ from ...events.envelope import Envelope
 from ...events.reading import envelope_from
 from ...keys import Identity
 from ...stream import Draft
+from .versions import OLDEST, VERSION, is_readable
 
 __all__ = ("Letters", "RefusedError", "Signal")
 
 _EVENT: Final = b"ws_isolation bus event v1"
 _SIGNAL: Final = b"ws_isolation bus signal v1"
+_LEASE: Final = b"ws_isolation bus lease v1\n"
 _SETTINGS: Final = b"ws_isolation bus settings v1\n"
 _UNSIGNED: Final = b"ws_isolation bus without a key"
 _BLOCK: Final = 64
@@ -38,6 +40,9 @@ _MOST_KEYS: Final = 8
 _AROUND_BYTES: Final = 2_048
 """The most that the lines before the frame have: two ids of 255 characters, escaped, and the rest."""
 _MOST_SIGNAL_BYTES: Final = 1_024
+_OTHER_VERSION: Final = (
+    f"another version: this release reads {OLDEST} to {VERSION}, and {VERSION + 1} where that says that {VERSION} can"
+)
 
 
 class RefusedError(Exception):
@@ -56,27 +61,32 @@ class Signal(msgspec.Struct, frozen=True):
     connection_id: str = ""
 
 
-class _Place(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+# What a later version adds is passed over.
+
+
+class _Place(msgspec.Struct, gc=False):
     v: int
     n: str
     e: str
     s: int
     p: str
+    r: int | None = None
 
 
-class _Seal(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+class _Seal(msgspec.Struct, gc=False):
     m: str
     t: str | None
     u: str
     h: int
 
 
-class _Said(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+class _Said(msgspec.Struct, gc=False, omit_defaults=True):
     v: int
     n: str
     k: str
     i: str
     m: str
+    r: int | None = None
 
 
 _encode: Final = msgspec.json.Encoder().encode
@@ -108,7 +118,7 @@ class Letters:
         self._macs = tuple(map(_Mac, keys or (_UNSIGNED,)))
         self._most = event_bytes + _AROUND_BYTES
         self.node: str = node
-        self.own: bytes = f'{{"v":1,"n":"{node}",'.encode()
+        self.own: bytes = f'{{"v":{VERSION},"n":"{node}",'.encode()
         """How whatever this node says begins."""
 
     def sign(self, stream: Identity, draft: Draft, /) -> bytes:
@@ -139,8 +149,7 @@ class Letters:
             owner = stream if (seal.t, seal.u) == (stream.tenant_id, stream.user_id) else Identity(seal.t, seal.u)
         except (msgspec.MsgspecError, UnicodeError) as error:
             raise RefusedError("not of this form") from error
-        if place.v != 1:
-            raise RefusedError("another version")
+        _require_readable(place)
         frame, digits = lines[2], b"%d" % place.s
         end = seal.h + len(digits)
         if place.s < 0 or seal.h < 0 or frame[seal.h : end] != digits:
@@ -160,7 +169,7 @@ class Letters:
     def say(self, stream: Identity, signal: Signal, /) -> bytes:
         """Return *signal* as a letter."""
         mac = self._macs[0].of(_signed_signal(stream, signal))
-        return _encode(_Said(1, self.node, signal.kind, signal.connection_id, mac))
+        return _encode(_Said(VERSION, self.node, signal.kind, signal.connection_id, mac))
 
     def hear(self, stream: Identity, letter: bytes, /) -> Envelope | Signal:
         """
@@ -177,11 +186,22 @@ class Letters:
             said = _said(letter)
         except (msgspec.MsgspecError, UnicodeError) as error:
             raise RefusedError("not of this form") from error
+        _require_readable(said)
         signal = Signal(said.k, said.i)
-        if said.v != 1:
-            raise RefusedError("another version")
         self._require_signed(said.m, _signed_signal(stream, signal))
         return signal
+
+    def seal(self, stream: Identity, *words: str) -> str:
+        """Return the signature of what is said of this stream in *words*, the first of which says what it is."""
+        return self._macs[0].of(_sealed(stream, words))
+
+    def is_sealed(self, signature: str, stream: Identity, *words: str) -> bool:
+        """Tell whether somebody signed that who has one of the keys."""
+        try:
+            self._require_signed(signature, _sealed(stream, words))
+        except (RefusedError, UnicodeError):  # a word that is no text was never signed
+            return False
+        return True
 
     def vouch(self, text: bytes, /) -> bytes:
         """Return *text*, which is about no identity, with its signature."""
@@ -204,6 +224,11 @@ class Letters:
         given = signature.encode()
         if not any(hmac.compare_digest(given, mac.of(signed).encode()) for mac in self._macs):
             raise RefusedError("wrong signature")
+
+
+def _require_readable(said: _Place | _Said) -> None:
+    if not is_readable(said.v, said.r):
+        raise RefusedError(_OTHER_VERSION)
 
 
 @final
@@ -231,6 +256,10 @@ class _Mac:
 def _signed(stream: Identity, owner: Identity, head: bytes, tail: bytes) -> bytes:
     size = len(head).to_bytes(4, "big")
     return b"".join((_EVENT, stream.key.encode(), owner.key.encode(), size, head, tail))
+
+
+def _sealed(stream: Identity, words: tuple[str, ...]) -> bytes:
+    return _LEASE + _encode((stream.key, *words))  # as JSON no word can be moved into the next
 
 
 def _signed_signal(stream: Identity, signal: Signal) -> bytes:

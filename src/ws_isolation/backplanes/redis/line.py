@@ -17,8 +17,12 @@ from typing import TYPE_CHECKING, Final, cast, final
 
 import hiredis
 
+from .moving import asked_place
+
 if TYPE_CHECKING:
     from .pending import Job
+
+Place = tuple[str, int]
 
 __all__ = ("Line", "pack")
 
@@ -49,8 +53,9 @@ class Line(asyncio.Protocol):
     Args:
         announced: Called with each announcement.
         writable: Called when more may be written.
-        redirected: Called with what a node of a Cluster did not do because another one serves it; with None where
-            it was a command without a place, which a mark follows. None: such an answer ends the connection.
+        redirected: Called with what a node of a Cluster did not do because another one serves it, and host and port
+            where that one is to be asked this once; with None where it was a command without a place, which a mark
+            follows. None: such an answer ends the connection.
 
     Attributes:
         waiting: What was sent and is not answered, in its order.
@@ -62,7 +67,7 @@ class Line(asyncio.Protocol):
         self,
         announced: Callable[[list[object]], None],
         writable: Callable[[], None],
-        redirected: Callable[[Job | None], None] | None = None,
+        redirected: Callable[[Job | None, Place | None], None] | None = None,
     ) -> None:
         self.waiting: deque[Job] = deque()
         self.over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -129,7 +134,8 @@ class Line(asyncio.Protocol):
         """Give back what another node serves; False where it is another error, or is not expected."""
         if self._redirected is None or not self.waiting or str(error).partition(" ")[0] not in _ELSEWHERE:
             return False
-        self._redirected(None if self.waiting[0].is_mark else self.waiting.popleft())
+        job = None if self.waiting[0].is_mark else self.waiting.popleft()
+        self._redirected(job, asked_place(str(error)))
         return True
 
     def _is_the_end(self, error: hiredis.ReplyError) -> bool:

@@ -47,8 +47,8 @@ class Checked:
 class Asks(Protocol):
     """Asks the engine one thing, and returns what it answers."""
 
-    async def __call__(self, *words: bytes | str) -> object:
-        """Send *words*."""
+    async def __call__(self, *words: bytes | str, is_mark: bool = False) -> object:
+        """Send *words*; *is_mark*: behind a command that has no place in the row."""
         ...
 
 
@@ -86,7 +86,7 @@ async def opened(
         await ask("SCRIPT", "LOAD", script.text)
     notes = [*await _policy(ask), *await _clock(ask, time.time())]
     line.write(_subscribe(pulse))
-    await ask("TIME")  # an error to the subscription comes in its place
+    await ask("TIME", is_mark=True)  # an error to the subscription comes in its place
     return Checked(server, tuple(notes))
 
 
@@ -103,9 +103,9 @@ async def asking(line: Line, address: Address, now: Callable[[], float], /) -> A
     else:
         await loop.create_connection(lambda: line, address.host, address.port, ssl=address.tls)
 
-    async def ask(*words: bytes | str) -> object:
+    async def ask(*words: bytes | str, is_mark: bool = False) -> object:
         job = Ask(words[0] if isinstance(words[0], str) else "", lambda _again: words, _anything, now() + _WAIT_SECONDS)
-        job.optional = words[0] == "CONFIG"
+        job.optional, job.is_mark = words[0] == "CONFIG", is_mark
         line.ask(job, job.packed(), now())
         either: set[asyncio.Future[object]] = {job.answer, cast("asyncio.Future[object]", line.over)}
         await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)

@@ -11,9 +11,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from itertools import count
-from typing import ClassVar, Final, final
+from typing import Final, final
 
 __all__ = ("Job", "Pending")
 
@@ -30,22 +30,23 @@ class Job(ABC):
         size: Bytes, about.
         sent_at: When it was sent on the present connection.
         again: Whether it may have been done already.
+        asking: Whether it goes to a node that its slot is on its way to.
         optional: Whether it may be denied: then that is its answer, and not the end of the connection.
         key: A key or channel that it is about, by which a Cluster knows its node.
         number: Jobs are numbered in the order of the calls.
         is_mark: Whether it stands behind a command that has no place in the row.
     """
 
-    __slots__ = ("again", "due", "key", "number", "optional", "sent_at", "size")
-
-    is_mark: ClassVar[bool] = False
+    __slots__ = ("again", "asking", "due", "is_mark", "key", "number", "optional", "sent_at", "size")
 
     def __init__(self, due: float, size: int, key: str = "") -> None:
         self.due: float = due
         self.size: int = size
         self.sent_at: float = 0.0
         self.again: bool = False
+        self.asking: bool = False
         self.optional: bool = False
+        self.is_mark: bool = False
         self.key: str = key
         self.number: int = next(_numbers)
 
@@ -93,6 +94,10 @@ class Pending:
     def __len__(self) -> int:
         """Return how many wait."""
         return len(self._jobs)
+
+    def __iter__(self) -> Iterator[Job]:
+        """Yield them in their order, as they are now."""
+        return iter(tuple(self._jobs))
 
     @property
     def is_full(self) -> bool:

@@ -1,5 +1,5 @@
 """
-Revocations and leases on the engine.
+Revocations on the engine, and how it is asked for what is no event.
 
 Rule 1: what was not answered is not known: it raises, and nobody is let in.
 Rule 2: each step may be done twice. Rule 3: what is announced is a hint; the
@@ -11,14 +11,13 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Final, TypeVar, cast
+from typing import TYPE_CHECKING, Final, TypeVar
 
-from ..base import Lease
 from .jobs import Ask, MalformedError
 from .letters import Letters, RefusedError, Signal
-from .record_scripts import AGREE, ENTER, LEAVE, PRESENT, RENEW, REVOKE
+from .record_scripts import REVOKE
 
 if TYPE_CHECKING:
     from ...keys import Identity
@@ -27,9 +26,8 @@ if TYPE_CHECKING:
     from .names import Names
     from .scripts import Script
 
-__all__ = ("SCRIPTS", "Records")
+__all__ = ("Records", "milliseconds")
 
-SCRIPTS: Final = (REVOKE, ENTER, RENEW, LEAVE, PRESENT, AGREE)
 _T = TypeVar("_T")
 
 _LAST_MS: Final = 2**53
@@ -42,7 +40,7 @@ def _same(reply: object) -> object:
 
 
 class Records(ABC):
-    """``Revocation`` and ``Presence``, for a backplane that has the rest."""
+    """``Revocation``, for a backplane that has the rest."""
 
     _names: Names
     _letters: Letters
@@ -55,6 +53,10 @@ class Records(ABC):
         """Return the link, or the links, of the running loop."""
 
     @abstractmethod
+    def _present(self) -> Link | Cluster | None:
+        """Return them where they are there already."""
+
+    @abstractmethod
     def _refuse(self, problem: str) -> None:
         """Count, and log, what is not to be believed."""
 
@@ -62,9 +64,8 @@ class Records(ABC):
         """Do the same as ``Revocation.revoke()``."""
         end = "ever" if until is None else str(max(1, min(_LAST_MS, int(until * 1_000))))
         letter = self._letters.say(identity, _REVOKED)
-        keys = (self._names.bar(identity), self._names.stream(identity)[2])
-        words = (end, letter, self._say, self._letters.say(identity, _BARRED))
-        await self._ask("revoke()", REVOKE, keys, words, _number)
+        words = (end, letter, self._say, self._letters.say(identity, _BARRED), self._names.stream(identity)[2])
+        await self._ask("revoke()", REVOKE, (self._names.bar(identity),), words, _number)
         self._signal(identity, _REVOKED)
 
     async def lift(self, identity: Identity, /) -> bool:
@@ -87,50 +88,6 @@ class Records(ABC):
                     self._refuse("no record of a revocation")
             except RefusedError as error:
                 self._refuse(str(error))
-
-    async def enter(
-        self, lease: Lease, /, *, most: int | None, replace: bool, seconds: float
-    ) -> tuple[str, ...] | None:
-        """Do the same as ``Presence.enter()``."""
-        whose = lease.identity
-        limit = "" if most is None else most
-        words = (lease.connection_id, repr(lease.since), limit, int(replace), _ms(seconds))
-        gone = await self._ask("enter()", ENTER, self._names.leases(whose), words, _texts_or_none)
-        for connection_id in gone or ():
-            signal = Signal("replaced", connection_id)
-            self._signal(whose, signal)
-            channel = self._names.stream(whose)[2]
-            self._tell("replaced()", channel, (self._say, channel, self._letters.say(whose, signal)))
-        return gone
-
-    async def renew(self, leases: Sequence[Lease], /, *, seconds: float) -> tuple[str, ...]:
-        """Do the same as ``Presence.renew()``."""
-        by_identity: dict[Identity, list[str]] = {}
-        for lease in leases:
-            by_identity.setdefault(lease.identity, []).extend((lease.connection_id, repr(lease.since)))
-        replies = await asyncio.gather(
-            *(
-                self._ask("renew()", RENEW, self._names.leases(identity), (_ms(seconds), *words), _texts)
-                for identity, words in by_identity.items()
-            )
-        )
-        return tuple(one for reply in replies for one in reply)
-
-    def leave(self, lease: Lease, /) -> None:
-        """Do the same as ``Presence.leave()``."""
-        if self._link is not None:
-            keys = self._names.leases(lease.identity)
-            self._tell("leave()", keys[0], ("EVALSHA", LEAVE.sha, 2, *keys, lease.connection_id))
-
-    async def present(self, identity: Identity, /) -> tuple[Lease, ...]:
-        """Do the same as ``Presence.present()``."""
-
-        def leases(reply: object) -> tuple[Lease, ...]:
-            texts = _texts(reply)
-            pairs = zip(texts[::2], texts[1::2], strict=True)
-            return tuple(Lease(identity, connection_id, float(since)) for connection_id, since in pairs)
-
-        return await self._ask("present()", PRESENT, self._names.leases(identity), (), leases)
 
     async def _ask(
         self,
@@ -156,8 +113,14 @@ class Records(ABC):
         read: Callable[[object], object] = _same,
         at: Link | None = None,
     ) -> None:
-        """Ask for something whose answer nobody awaits; *at* one node, where it is about no key."""
-        link = at or self._connected()
+        """
+        Ask for something whose answer nobody awaits; *at* one node, where it is about no key.
+
+        Nothing where there is no link in this loop: what nobody waits for opens none, which nobody would end.
+        """
+        link = at or self._present()
+        if link is None:
+            return
         job = Ask(call, lambda _again: command, read, link.due(), key=key)
         job.optional = command[0] == "CONFIG"
         job.answer.add_done_callback(_heeded)
@@ -179,7 +142,8 @@ def _heeded(answer: asyncio.Future[object]) -> None:
     answer.exception()
 
 
-def _ms(seconds: float) -> int:
+def milliseconds(seconds: float, /) -> int:
+    """Return a time as the engine takes it: at least one."""
     return max(1, int(seconds * 1_000))
 
 
@@ -187,13 +151,3 @@ def _number(reply: object) -> int:
     if type(reply) is not int:
         raise MalformedError
     return reply
-
-
-def _texts_or_none(reply: object) -> tuple[str, ...] | None:
-    return None if reply == 0 else _texts(reply)
-
-
-def _texts(reply: object) -> tuple[str, ...]:
-    if type(reply) is not list:
-        raise MalformedError
-    return tuple(str(cast("bytes", one), "ascii") for one in cast("list[object]", reply))

@@ -5,6 +5,8 @@ Rule 1: a script reads no JSON and joins no names: it gets keys, and text in
 pieces. Rule 2: nothing is written before everything is known that can refuse
 it. Rule 3: what a script returns is checked by whoever called it.
 
+Where a later version may write more behind, that is passed over.
+
 The top of a stream is one string: epoch, seq, id, the mean size of its events,
 and when the window's time is next prolonged. It is written with its expiry in
 one command, and kept longer than the window. The entries of the window are
@@ -18,10 +20,12 @@ import math
 from hashlib import sha1
 from typing import TYPE_CHECKING, Final, final
 
+from .versions import VERSION
+
 if TYPE_CHECKING:
     from ...settings import Settings
 
-__all__ = ("Script", "publish_script", "read_script")
+__all__ = ("NOW", "Script", "publish_script", "read_script")
 
 _NIL: Final = "00000000-0000-0000-0000-000000000000"
 _PROLONG_SECONDS: Final = 15
@@ -42,13 +46,19 @@ class Script:
         self.sha: str = sha1(text.encode(), usedforsecurity=False).hexdigest()
 
 
+NOW: Final = """
+local time = redis.call('TIME')
+local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+"""
+"""Milliseconds by the engine's clock."""
+
 _OPEN: Final = """
 local found = redis.call('GET', KEYS[1])
 local time = redis.call('TIME')
 local now = tonumber(time[1])
 local epoch, seq, last, mean, due
 if found then
-  epoch, seq, last, mean, due = string.match(found, '^(%S+) (%d+) (%S+) (%d+) (%d+)$')
+  epoch, seq, last, mean, due = string.match(found, '^(%S+) (%d+) (%S+) (%d+) (%d+)')
 end
 local is_new = not epoch
 if is_new then
@@ -57,14 +67,16 @@ if is_new then
 end
 """
 
-# KEYS: top, window, channel. ARGV: node, head, tail, signature, id, bytes, kind (new, again or piece).
+# KEYS: top, window. ARGV: node, head, tail, signature, id, bytes, kind (new, again or piece), channel.
+# The channel is no key: nothing stands there, and a node of a Cluster refuses calls about keys some of which are not
+# there while their slot is on its way.
 _PUBLISH: Final = (
     _OPEN
     + """
 local kind = ARGV[7]
 if kind == 'again' then
   for _, entry in ipairs(redis.call('XREVRANGE', KEYS[2], '+', '-')) do
-    local e, s, p, i = string.match(entry[2][2], '"e":"([^"]*)","s":(%d+),"p":"([^"]*)"}\\n.-"id":"([^"]*)"')
+    local e, s, p, i = string.match(entry[2][2], '"e":"([^"]*)","s":(%d+),"p":"([^"]*)"[^\\n]*}\\n.-"id":"([^"]*)"')
     if i == ARGV[5] and e == epoch then return {e, s, p} end
   end
 end
@@ -72,8 +84,8 @@ local place, prev = seq, ''
 if kind ~= 'piece' then place, prev = string.format('%.0f', tonumber(seq) + 1), last end
 local size = #ARGV[2] + #place + #ARGV[3]
 if size > tonumber(ARGV[6]) then return size end
-local message = '{"v":1,"n":"' .. ARGV[1] .. '","e":"' .. epoch .. '","s":' .. place .. ',"p":"' .. prev .. '"}\\n'
-  .. ARGV[4] .. '\\n' .. ARGV[2] .. place .. ARGV[3]
+local message = '{"v":@VERSION,"n":"' .. ARGV[1] .. '","e":"' .. epoch .. '","s":' .. place
+  .. ',"p":"' .. prev .. '"}\\n' .. ARGV[4] .. '\\n' .. ARGV[2] .. place .. ARGV[3]
 if is_new then redis.call('DEL', KEYS[2]) end
 if kind ~= 'piece' then
   seq, last = place, ARGV[5]
@@ -89,7 +101,7 @@ end
 if is_new or kind ~= 'piece' then
   redis.call('SET', KEYS[1], epoch .. ' ' .. seq .. ' ' .. last .. ' ' .. mean .. ' ' .. due, 'EX', @TOP)
 end
-redis.call('@SAY', KEYS[3], message)
+redis.call('@SAY', ARGV[8], message)
 return {epoch, place, prev}
 """
 )
@@ -119,6 +131,7 @@ def _filled(text: str, settings: Settings, say: str) -> Script:
     top = math.ceil(max(settings.stream_seconds, window, 2 * settings.tip_seconds))
     for name, value in (
         ("@NIL", _NIL),
+        ("@VERSION", VERSION),
         ("@EVENTS", settings.window_events),
         ("@TRIM", "~" if settings.window_events >= _FEW else "="),
         ("@BYTES", settings.window_bytes),

@@ -42,7 +42,9 @@ class Where:
         return attrs.evolve(self.node, host=host, port=port)
 
     @classmethod
-    def parse(cls, url: str, tls: ssl.SSLContext | None = None, /) -> Where:
+    def parse(
+        cls, url: str, tls: ssl.SSLContext | None = None, sentinel_login: tuple[str, str] | None = None, /
+    ) -> Where:
         """
         Read the url of one server, or of several.
 
@@ -51,12 +53,17 @@ class Where:
                 ``redis+sentinel://user:password@host1:26379,host2:26379/master/database``, or
                 ``redis+cluster://user:password@host1:6379,host2:6379``; ``rediss+`` for TLS.
             tls: For ``rediss``; Python's default context where None.
+            sentinel_login: User and password of the Sentinels; None: they have none.
 
         Raises:
-            SettingsError: It is no such URL. The message does not repeat it: it may hold a password.
+            SettingsError: It is no such URL, or has no Sentinels to log in to. The message does not repeat it: it may
+                hold a password.
         """
+        user, password = _login(sentinel_login)
         scheme, _, rest = url.partition("://") if type(url) is str else ("", "", "")
         base, plus, kind = scheme.partition("+")
+        if password is not None and kind != "sentinel":
+            _refuse("names no Sentinels: leave out sentinel_login=, or write redis+sentinel://")
         if not plus:
             address = Address.parse(url, tls)
             return cls("server", (address,), address)
@@ -78,8 +85,19 @@ class Where:
         if kind == "cluster":
             return cls("cluster", found, found[0])
         # The login is the master's: Sentinels have one of their own, or none.
-        sentinels = tuple(attrs.evolve(one, username=None, password=None, database=0) for one in found)
+        sentinels = tuple(attrs.evolve(one, username=user, password=password, database=0) for one in found)
         return cls("sentinel", sentinels, found[0], unquote(master))
+
+
+def _login(login: object) -> tuple[str, str] | tuple[None, None]:
+    match login:
+        case None:
+            return None, None
+        case (str() as user, str() as password) if user and password:
+            return user, password
+        case _:
+            msg = "sentinel_login must be a pair of texts, user and password: ('default', password) without a user"
+            raise SettingsError(msg)
 
 
 def _refuse(problem: str) -> NoReturn:
