@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Final, cast, final
+from typing import TYPE_CHECKING, Any, Final, cast, final
 from urllib.parse import unquote
 
 from websockets.exceptions import ConnectionClosed
@@ -99,7 +99,8 @@ class WebsocketsOpening:
         """Begin *serving*, and wait for what it answers: a refusal, or None to go on. Cancelling it cancels that."""
         self._serving = asyncio.create_task(serving, name="ws-handshake")
         try:
-            await asyncio.wait({self._answer, self._serving}, return_when=asyncio.FIRST_COMPLETED)
+            waited: set[asyncio.Future[Any]] = {self._answer, self._serving}
+            await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
         except asyncio.CancelledError:
             self._serving.cancel()
             await asyncio.wait({self._serving})
@@ -112,13 +113,11 @@ class WebsocketsOpening:
     async def serve(self) -> None:
         """Go on as the open connection's handler, until both sides have closed. Cancelling it cancels what serves."""
         self._open.set_result(None)
-        if self._serving is not None:
-            await self._serving
+        await asyncio.gather(*filter(None, [self._serving]))
         await self._transport.wait_closed()
 
     def _say(self, answer: Response | None) -> None:
-        if not self._answer.done():
-            self._answer.set_result(answer)
+        self._answer.set_result(answer)
 
 
 @final

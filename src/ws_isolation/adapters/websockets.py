@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Final, Literal, TypedDict, final
 
-from ..errors import MissingExtraError
+from ..errors import MissingExtraError, UsageError
 from ..serving import Authenticate, serve_opening
 from ..wire import DEFAULT_WIRE, Wire
 
@@ -125,8 +125,14 @@ class _Served:
         return await opening.decide(self._serve(connection, opening))
 
     def select_subprotocol(self, connection: ServerConnection, _offered: Sequence[Subprotocol]) -> Subprotocol | None:
-        chosen = self._openings[connection].subprotocol
-        return None if chosen is None else Subprotocol(chosen)
+        opening = self._openings.get(connection)
+        if opening is None:
+            msg = (
+                "cannot accept a connection: endpoint()'s process_request was not asked; "
+                "call it in your own and return its answer"
+            )
+            raise UsageError(msg)
+        return None if opening.subprotocol is None else Subprotocol(opening.subprotocol)
 
     async def handler(self, connection: ServerConnection) -> None:
         opening = self._openings.get(connection)
