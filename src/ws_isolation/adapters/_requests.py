@@ -13,8 +13,6 @@ if TYPE_CHECKING:
     from ..handshake import Handshake
     from ..manager import IsolatedManager
 
-__all__ = ("Refused", "manager_of")
-
 
 @final
 class Refused(Exception):  # noqa: N818  # no failure: the answer, which each adapter says in its framework's words
