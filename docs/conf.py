@@ -42,11 +42,11 @@ nitpick_ignore_regex = [
     # Other projects: a build needs no network, so their inventories are not fetched.
     (
         r"py:.*",
-        r"(_?asyncio|collections|contextlib|contextvars|datetime|enum|fastapi|logging|msgspec|ssl|starlette|types|typing|weakref)\..*",
+        r"(_?asyncio|collections|contextlib|contextvars|datetime|enum|fastapi|logging|msgspec|ssl|starlette|types|typing|weakref|web|websockets)\..*",
     ),
     (
         r"py:.*",
-        r"(AbstractAsyncContextManager|concurrent\.futures\.Future|Request|Self|TracebackType|UnsetType|WebSocket|datetime)",
+        r"('deflate'|AbstractAsyncContextManager|concurrent\.futures\.Future|Request|Self|TracebackType|UnsetType|WebSocket|datetime)",
     ),
     # Names for other types, which Sphinx takes for classes.
     (r"py:class", r"(.*\.)?(_T|Action|Authenticate|FrozenJson|Handler|Inbound|Json|ManagerWrapper|Ready|Send|Start)"),

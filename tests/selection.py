@@ -18,6 +18,7 @@ HERE: Final = Path(__file__).parent
 
 EXTRA: Final = frozenset(
     {
+        "aiohttp",
         "anyio",
         "click",
         "fastapi",

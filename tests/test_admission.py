@@ -382,6 +382,20 @@ async def test_leaves_or_fails_while_waited_for(caplog: pytest.LogCaptureFixture
     assert 0 == bench.factory.stats().pending
 
 
+@pytest.mark.scenario("S41")
+@pytest.mark.requirement("P2", "WS-14")
+async def test_server_takes_no_such_first_frame(caplog: pytest.LogCaptureFixture) -> None:
+    """
+    A first frame that the server below refuses to read is told as what it is, and nobody is authenticated.
+    """
+    bench = Bench.new(SETTINGS)
+    faulty = FaultyTransport(on_receive=errors.MessageTooBigError("larger than the server takes"))
+    await served(MemoryOpening(inner=faulty), bench.factory)
+
+    assert (4013, 0) == (cast("Any", faulty.inner.closed)[0], bench.factory.stats().pending)
+    assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
+
+
 @pytest.mark.scenario("S26", "S32", "S56")
 @pytest.mark.parametrize("drains", [False, True])
 async def test_cut_while_waited_for(*, drains: bool) -> None:

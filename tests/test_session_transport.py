@@ -12,7 +12,7 @@ import attrs
 import pytest
 
 from tests.shell import Bench, FaultyTransport, note
-from ws_isolation import Delivery, PlainWire, Settings, events
+from ws_isolation import Delivery, PlainWire, Settings, errors, events
 from ws_isolation.errors import TransportClosedError
 from ws_isolation.events import Envelope
 from ws_isolation.frames import Frame, Inbound
@@ -261,6 +261,26 @@ async def test_receive_fails(caplog: pytest.LogCaptureFixture) -> None:
     assert ["ws.welcome", "ws.goodbye"] == faulty.inner.types()
     assert 4300 == faulty.inner.frames[-1]["code"]
     assert "the transport's receive() failed" in caplog.text
+
+
+@pytest.mark.scenario("S41")
+@pytest.mark.requirement("P2", "WS-14")
+@pytest.mark.parametrize(
+    ("error", "code"), [(errors.MessageTooBigError("too big"), 4013), (errors.BadFrameError("no UTF-8"), 4000)]
+)
+async def test_server_takes_no_such_message(
+    error: errors.PeerError, code: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """
+    What the server below refuses to read is the client's fault: goodbye with the error's own code, and no alarm.
+    """
+    faulty = FaultyTransport(on_receive=error)
+    served = await Bench.new().serve(transport=faulty)
+    await served.over()
+
+    assert ["ws.welcome", "ws.goodbye"] == faulty.inner.types()
+    assert code == faulty.inner.frames[-1]["code"]
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
 
 
 async def test_transport_that_ignores_its_cancellation(caplog: pytest.LogCaptureFixture) -> None:

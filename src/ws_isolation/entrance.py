@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, TypeAlias, cast, final
 
 from . import closing
 from .admission import Admission, Admitted, Answered, Ask, Denied, Effect, Heard, Input, Left
-from .errors import TransportClosedError
+from .errors import PeerError, TransportClosedError
 from .finishing import finish
 from .oplog import report
 from .steps import Ended, PeerGone, Ticked
@@ -100,6 +100,9 @@ class Entrance:
             self._feed(Heard(await self._transport.receive()))
         except TransportClosedError as error:
             self._feed(PeerGone(error.code))
+        except PeerError as error:
+            report(logging.WARNING, "the server below takes no such message", error=error)
+            self.close(closing.code_of(error.close_code))
         except Exception as error:  # noqa: BLE001  # an adapter may raise anything
             report(logging.ERROR, "the transport's receive() failed", error=error)
             self.close(closing.INTERNAL_ERROR)

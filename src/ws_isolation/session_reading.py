@@ -13,7 +13,7 @@ from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from . import closing
-from .errors import ConcurrencyError, TransportClosedError
+from .errors import ConcurrencyError, PeerError, TransportClosedError
 from .frames import Message
 from .handshake import Credential
 from .latch import resolve
@@ -57,6 +57,9 @@ class ReadingSession(JoiningSession):
                 await self._transport.receive()
         except TransportClosedError as error:
             self._peer_gone(error)
+        except PeerError as error:
+            self._log(logging.WARNING, "the server below takes no such message", error=error)
+            self._end(closing.code_of(error.close_code))
         except Exception as error:  # noqa: BLE001  # an adapter may raise anything
             # What cannot be read from may still be written to: the writer says goodbye.
             self._log(logging.ERROR, "the transport's receive() failed", error=error)

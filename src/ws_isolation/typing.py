@@ -52,7 +52,8 @@ class Transport(Protocol):
     Lives as long as the socket. The session calls ``receive`` from one task and
     ``send`` and ``close`` from one other, never two sends at once. A peer that
     is gone shows as ``TransportClosedError`` from ``receive`` and ``send``;
-    anything else that they raise is treated as a failure of the adapter.
+    anything else that they raise is treated as a failure of the adapter, but
+    for a ``PeerError`` of ``receive``.
     """
 
     async def receive(self) -> str | bytes:
@@ -64,6 +65,8 @@ class Transport(Protocol):
 
         Raises:
             TransportClosedError: The peer is gone.
+            PeerError: The server below takes no such message (too big, no UTF-8); nothing more can be
+                read. The session says goodbye and closes with the error's code.
 
         Cancelling is safe: no message is lost.
         """
