@@ -116,6 +116,7 @@ LAYERS: Final[tuple[tuple[str, ...], ...]] = (
     ),
     # 7: frameworks, engines, other people's libraries, and other people's tests
     (
+        "credentials.*",
         *(
             f"backplanes.redis.{module}"
             for module in (

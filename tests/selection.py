@@ -20,9 +20,12 @@ EXTRA: Final = frozenset(
     {
         "anyio",
         "click",
+        "cryptography",
+        "django",
         "fastapi",
         "hiredis",
         "httpx",
+        "itsdangerous",
         "jwt",
         "playwright",
         "pydantic",
