@@ -140,6 +140,7 @@ LAYERS: Final[tuple[tuple[str, ...], ...]] = (
                 "cluster",
                 "record_scripts",
                 "records",
+                "tickets",
                 "backplane",
             )
         ),

@@ -98,6 +98,7 @@ def test_defaults_are_the_documented_ones() -> None:
     assert (100, 20, 1_000) == (made.messages_per_minute, made.sessions_per_identity, made.pending_handshakes)
     assert ((), (), False) == (made.origins, made.hosts, made.require_tls)
     assert (False, ()) == (made.auth_frame, made.auth_names)
+    assert False is made.query_tokens
 
 
 def test_every_field_is_checked() -> None:
@@ -114,6 +115,7 @@ def test_every_field_is_checked() -> None:
         "auth_names",
         "require_tls",
         "auth_frame",
+        "query_tokens",
         "session_scope",
         "max_age_seconds",
         "server_ping_seconds",

@@ -50,7 +50,7 @@ ContextOf: TypeAlias = Callable[
 class _Verifying(Protocol):
     """What is used of PyJWT, whose own types need ``cryptography`` to be installed."""
 
-    def decode(self, jwt: str, key: Any, algorithms: list[str]) -> object: ...
+    def decode(self, jwt: str, key: object, algorithms: list[str]) -> object: ...
 
 
 class _Header(msgspec.Struct):
@@ -113,14 +113,13 @@ class JwtAuthenticate:
     ) -> None:
         self._algorithms = _pinned(algorithms)
         self._rules = Rules.of(audience, issuer, leeway_seconds)
-        if isinstance(keys, bytes | str):
-            keys = (keys,)
-        self._keys: KeySource = StaticKeys(keys, self._algorithms) if isinstance(keys, Sequence) else keys
+        given = (keys,) if isinstance(keys, bytes | str) else keys
+        self._keys: KeySource = StaticKeys(given, self._algorithms) if isinstance(given, Sequence) else given
         self._context = context
         self._clock: Clock = SystemClock() if clock is None else clock
         # A key that is too short is refused, where PyJWT would warn of it.
         options: Any = {"enforce_minimum_key_length": True}
-        self._jws: _Verifying = jwt.PyJWS(algorithms=list(self._algorithms), options=options)
+        self._jws = cast("_Verifying", jwt.PyJWS(algorithms=list(self._algorithms), options=options))
 
     def __repr__(self) -> str:
         return f"<JwtAuthenticate: {', '.join(self._algorithms)}>"

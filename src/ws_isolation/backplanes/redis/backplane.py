@@ -35,8 +35,9 @@ from .link import Bounds, Link
 from .names import Names
 from .opening import POLICY, evicts
 from .record_scripts import AGREE
-from .records import SCRIPTS, Records
+from .records import SCRIPTS
 from .scripts import publish_script, read_script
+from .tickets import GIVE, TicketRecords
 from .where import Where
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ _MOST_READERS: Final = 64
 
 
 @final
-class RedisBackplane(Records):
+class RedisBackplane(TicketRecords):
     """
     The streams of all processes that are given the same engine, application name and keys.
 
@@ -303,7 +304,7 @@ class RedisBackplane(Records):
 
     def _made(self, locate: Callable[[], Awaitable[Address]], nodes: Cluster | None) -> Link:
         pulse = self._names.pulse(self._letters.node)
-        scripts = (self._publish, self._read, *SCRIPTS)
+        scripts = (self._publish, self._read, GIVE, *SCRIPTS)
         return Link(locate, self._bounds, scripts=scripts, pulse=pulse, owner=self, nodes=nodes)
 
 

@@ -30,6 +30,7 @@ __all__ = ("Letters", "RefusedError", "Signal")
 _EVENT: Final = b"ws_isolation bus event v1"
 _SIGNAL: Final = b"ws_isolation bus signal v1"
 _SETTINGS: Final = b"ws_isolation bus settings v1\n"
+_GRANT: Final = b"ws_isolation bus grant v1\n"
 _UNSIGNED: Final = b"ws_isolation bus without a key"
 _BLOCK: Final = 64
 """Bytes of a block of SHA-256."""
@@ -38,6 +39,8 @@ _MOST_KEYS: Final = 8
 _AROUND_BYTES: Final = 2_048
 """The most that the lines before the frame have: two ids of 255 characters, escaped, and the rest."""
 _MOST_SIGNAL_BYTES: Final = 1_024
+_MOST_GRANT_BYTES: Final = 65_536
+"""Ids, and claims of 8 KiB however they are escaped."""
 
 
 class RefusedError(Exception):
@@ -200,6 +203,23 @@ class Letters:
         self._require_signed(signature.decode("ascii", "replace"), _SETTINGS + text)
         return text
 
+    def endorse(self, key: str, grant: bytes, /) -> bytes:
+        """Return what a connect ticket grants, with a signature for the ticket of this hash."""
+        return self._macs[0].of(_signed_grant(key, grant)).encode() + b" " + grant
+
+    def endorsed(self, key: str, said: bytes, /) -> bytes:
+        """
+        Return the grant that was signed by ``endorse()`` for the ticket of this hash.
+
+        Raises:
+            RefusedError: It is not to be believed.
+        """
+        if len(said) > _MOST_GRANT_BYTES:
+            raise RefusedError("too large")
+        signature, _, grant = said.partition(b" ")
+        self._require_signed(signature.decode("ascii", "replace"), _signed_grant(key, grant))
+        return grant
+
     def _require_signed(self, signature: str, signed: bytes) -> None:
         given = signature.encode()
         if not any(hmac.compare_digest(given, mac.of(signed).encode()) for mac in self._macs):
@@ -231,6 +251,10 @@ class _Mac:
 def _signed(stream: Identity, owner: Identity, head: bytes, tail: bytes) -> bytes:
     size = len(head).to_bytes(4, "big")
     return b"".join((_EVENT, stream.key.encode(), owner.key.encode(), size, head, tail))
+
+
+def _signed_grant(key: str, grant: bytes) -> bytes:
+    return _GRANT + key.encode() + b"\n" + grant
 
 
 def _signed_signal(stream: Identity, signal: Signal) -> bytes:
