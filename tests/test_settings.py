@@ -140,7 +140,8 @@ def test_bounds(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", [*NUMBERS, *COUNTS, "require_tls", "auth_frame", "session_scope", "origins", "hosts", "auth_names"]
+    "name",
+    [*NUMBERS, *COUNTS, "require_tls", "auth_frame", "query_tokens", "session_scope", "origins", "hosts", "auth_names"],
 )
 @pytest.mark.parametrize("value", [None, "25", b"25", [], float("nan"), 10**400, -(10**400), ("a", 1), float("inf")])
 def test_types(name: str, value: object) -> None:
@@ -173,6 +174,7 @@ def test_require_tls_is_a_bool(value: object) -> None:
     """
     assert "require_tls=" in refusal(require_tls=value)
     assert "auth_frame=" in refusal(auth_frame=value)
+    assert "query_tokens=" in refusal(query_tokens=value)
 
 
 @given(st.sampled_from([field.name for field in attrs.fields(Settings)]), anything())

@@ -20,7 +20,7 @@ from ws_isolation.testing import FakeClock
 SECRET: Final = b"s" * 64
 RSA: Final = rsa.generate_private_key(public_exponent=65_537, key_size=2_048)
 OTHER_RSA: Final = rsa.generate_private_key(public_exponent=65_537, key_size=2_048)
-SHORT_RSA: Final = rsa.generate_private_key(public_exponent=65_537, key_size=1_024)
+SHORT_RSA: Final = rsa.generate_private_key(public_exponent=65_537, key_size=1_024)  # noqa: S505  # to be refused
 P256: Final = ec.generate_private_key(ec.SECP256R1())
 P384: Final = ec.generate_private_key(ec.SECP384R1())
 P521: Final = ec.generate_private_key(ec.SECP521R1())
@@ -85,9 +85,9 @@ def signed(body: dict[str, Any] | None = None, algorithm: str = "HS256", key: An
     """
     Return a token of *body*, signed with the algorithm's own key unless another is given.
     """
-    token: str = LIBRARY.encode(
-        claims() if body is None else body, KEYS[algorithm] if key is None else key, algorithm, headers=header or None
-    )
+    # Not by jwt.encode(), which would not sign what is wrong.
+    payload = json.dumps(claims() if body is None else body).encode()
+    token: str = LIBRARY.PyJWS().encode(payload, KEYS[algorithm] if key is None else key, algorithm, header or None)
     return token
 
 

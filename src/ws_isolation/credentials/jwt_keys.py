@@ -148,7 +148,9 @@ def _kind_of(members: Mapping[str, object]) -> str | None:
     family, curve = members.get("kty"), members.get("crv")
     if family == "RSA":
         return "RSA"
-    return cast("str", curve) if (family, curve) in _KINDS else None
+    # The types first: what is no text may not be hashable.
+    is_known = type(family) is str and type(curve) is str and (family, curve) in _KINDS
+    return cast("str", curve) if is_known else None
 
 
 def _is_strong(material: object) -> bool:
