@@ -306,6 +306,8 @@ async def test_rotation() -> None:
     issuer.keys = [jwk(OTHER_RSA, "two")]
     await clock.advance(29)
     assert [] == names(await source.find("two", "RS256"))
+    with pytest.raises(errors.UnauthenticatedError, match="names no key"):
+        await checking(source, algorithms=["RS256"]).verify(signed(algorithm="RS256", kid="two"))
     await clock.advance(1)
     assert ["two"] == names(await source.find("two", "RS256"))
     assert [] == names(await source.find("one", "RS256"))
