@@ -20,6 +20,7 @@ from ws_isolation.backplanes.redis.names import Names
 from ws_isolation.backplanes.redis.tickets import _is_ok, _number, _text
 from ws_isolation.credentials.tickets import Tickets, _key
 from ws_isolation.ids import new_uuid7
+from ws_isolation.keys import identity_of
 from ws_isolation.testing import make_context
 
 
@@ -118,9 +119,11 @@ async def test_time_and_number(shared_engine: Engine) -> None:
                     await asyncio.sleep(0.05)
                 else:
                     break
-        names = Names("ws", 0)
-        (lasts,) = await told(shared_engine, ("PTTL", names.ticket(_key((await sides[0].issue(asked)).value))))
-        (given,) = await told(shared_engine, ("PTTL", names.given(one.factory.create_manager(asked)._identity)))
+        names, fresh = Names("ws", 0), somebody()
+        ticket = await sides[0].issue(fresh)
+        lasts, given = await told(
+            shared_engine, ("PTTL", names.ticket(_key(ticket.value))), ("PTTL", names.given(identity_of(fresh)))
+        )
 
     assert 0 < lasts <= 1_000
     assert 0 < given <= 1_000
