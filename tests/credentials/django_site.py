@@ -4,6 +4,10 @@ A Django site of its own, as a program: Django's settings are for a whole proces
 It logs users in as Django does, connects with their cookies to a real server, and prints what came of it.
 """
 
+# Django has no types of its own.
+# pyright: reportMissingTypeStubs=false, reportUnknownVariableType=false, reportUnknownMemberType=false
+# pyright: reportUnknownArgumentType=false, reportUnknownLambdaType=false
+
 from __future__ import annotations
 
 import asyncio

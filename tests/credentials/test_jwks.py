@@ -56,7 +56,13 @@ def key(name: str | None, algorithm: str = "RS256") -> Key:
 
 @pytest.mark.parametrize(
     ("pair", "algorithms"),
-    [(RSA, RS), (P256, {"ES256"}), (P384, {"ES384"}), (P521, {"ES512"}), (ED, {"EdDSA"})],
+    [
+        (RSA, RS),
+        (P256, frozenset({"ES256"})),
+        (P384, frozenset({"ES384"})),
+        (P521, frozenset({"ES512"})),
+        (ED, frozenset({"EdDSA"})),
+    ],
 )
 def test_kinds(pair: Any, algorithms: frozenset[str]) -> None:
     """
@@ -68,7 +74,7 @@ def test_kinds(pair: Any, algorithms: frozenset[str]) -> None:
     assert made is not None
     assert one is not None
     assert ("k1", algorithms) == (made.key_id, made.algorithms)
-    assert (None, {min(algorithms)}) == (one.key_id, one.algorithms)
+    assert (None, frozenset({min(algorithms)})) == (one.key_id, one.algorithms)
 
 
 @pytest.mark.requirement("WS-04")
@@ -450,7 +456,7 @@ def _serving() -> Iterator[Callable[[Callable[[Any], None]], str]]:
             def do_GET(self) -> None:
                 write(self)
 
-            def log_message(self, *_: object) -> None:
+            def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # the base's name
                 pass
 
         servers.append(http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler))
@@ -474,12 +480,19 @@ def answer(handler: Any, body: bytes, status: int = 200, **headers: str) -> None
     handler.wfile.write(body)
 
 
+def publishes(handler: Any) -> None:
+    """
+    Answer with a key.
+    """
+    answer(handler, published(jwk(RSA, "one")))
+
+
 async def test_fetched(serving: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:
     """
     The set is read over HTTP; what the environment says of proxies is not.
     """
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
-    source = Jwks(serving(lambda handler: answer(handler, published(jwk(RSA, "one")))))
+    source = Jwks(serving(publishes))
 
     assert ["one"] == names(await source.find("one", "RS256"))
 
@@ -488,7 +501,7 @@ async def test_answers_that_are_none(serving: Callable[..., str], caplog: pytest
     """
     Redirects, errors, too much, and what comes too slowly or not at all: no keys, within the time.
     """
-    good = serving(lambda handler: answer(handler, published(jwk(RSA, "one"))))
+    good = serving(publishes)
 
     def drips(handler: Any) -> None:
         answer(handler, b"")

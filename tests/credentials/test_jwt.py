@@ -13,6 +13,7 @@ import pickle
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -288,15 +289,21 @@ async def test_own_context() -> None:
 @pytest.mark.requirement("WS-09")
 async def test_context_that_outlives_its_token() -> None:
     """A session ends with its token: a context without that end is refused as the defect that it is."""
-    later = timedelta(seconds=1)
-    for make in (
-        lambda made, _: UserExecutionContext(user_id=made.subject),
-        lambda made, _: UserExecutionContext(user_id=made.subject, expires_at=made.expires_at + later),
-    ):
+    ends: list[timedelta | None] = [None, timedelta(seconds=1)]
+
+    def late(made: Claims, _: Handshake) -> UserExecutionContext:
+        end = ends.pop()
+        return UserExecutionContext(user_id="alice", expires_at=None if end is None else made.expires_at + end)
+
+    def wrong(made: Claims, _: Handshake) -> Any:
+        return made.subject
+
+    while ends:
         with pytest.raises(errors.UsageError, match="outlives its token"):
-            await checking(context=make)(bearing(signed()))
+            await checking(context=late)(bearing(signed()))
     # What is no context at all is the gate's to refuse.
-    assert "alice" == await checking(context=lambda made, _: made.subject)(bearing(signed()))
+    kept: Any = await checking(context=wrong)(bearing(signed()))
+    assert "alice" == kept
 
 
 @pytest.mark.parametrize(
@@ -386,7 +393,7 @@ def test_without_the_library(module: str, monkeypatch: pytest.MonkeyPatch) -> No
     for name in ("jwt", "jwt_keys"):
         monkeypatch.delitem(sys.modules, f"ws_isolation.credentials.{name}", raising=False)
     if module == "jwt":
-        keys = type(sys)("ws_isolation.credentials.jwt_keys")
+        keys = ModuleType("ws_isolation.credentials.jwt_keys")
         vars(keys).update({"ALGORITHMS": {}, "SHARED": "", "Key": Key, "KeySource": object, "StaticKeys": StaticKeys})
         monkeypatch.setitem(sys.modules, keys.__name__, keys)
 

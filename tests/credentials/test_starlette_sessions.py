@@ -146,11 +146,14 @@ async def test_own_context() -> None:
     assert made is not None
     assert "bob" == made.user_id
     assert None is await checking(context=slowly)(bearing(cookie({"user": {"id": "carol"}})))
-    for late in (None, datetime.fromtimestamp(NOW + 1_300_000, UTC)):
+    ends = [None, datetime.fromtimestamp(NOW + 1_300_000, UTC)]
+
+    def late(_: CookieSession, __: Handshake) -> UserExecutionContext:
+        return UserExecutionContext(user_id="alice", expires_at=ends.pop())
+
+    while ends:
         with pytest.raises(errors.UsageError, match="outlives its session"):
-            await checking(context=lambda *_, end=late: UserExecutionContext(user_id="a", expires_at=end))(
-                bearing(cookie())
-            )
+            await checking(context=late)(bearing(cookie()))
 
 
 @pytest.mark.parametrize(

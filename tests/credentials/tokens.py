@@ -103,7 +103,13 @@ def checking(keys: Any = SECRET, /, **options: Any) -> JwtAuthenticate:
     """
     Return the application's check.
     """
-    given = {"algorithms": ["HS256"], "audience": AUDIENCE, "issuer": ISSUER, "clock": FakeClock(), **options}
+    given: dict[str, Any] = {
+        "algorithms": ["HS256"],
+        "audience": AUDIENCE,
+        "issuer": ISSUER,
+        "clock": FakeClock(),
+        **options,
+    }
     return JwtAuthenticate(keys, **given)
 
 

@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from ..factory import ManagerFactory
     from ..handshake import Handshake
 
-__all__ = ("Answer", "issued")
-
 _ALWAYS: Final = {"Cache-Control": "no-store", "Content-Type": "application/json"}
 _STATUSES: Final = {ForbiddenError: 403, AccessError: 401, RateLimitedError: 429, EngineUnavailableError: 503}
 """Of an error's classes the first that is here says it."""

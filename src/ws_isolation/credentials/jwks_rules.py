@@ -46,7 +46,6 @@ class Answer:
     is_current: bool
 
 
-@final
 class KeySet:
     """
     The newest set of keys that an issuer gave. Lives as long as its source.

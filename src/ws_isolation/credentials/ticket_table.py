@@ -57,7 +57,6 @@ class TicketTable(Protocol):
         ...
 
 
-@final
 class TicketLedger:
     """
     The tickets of one process, with time as a value.
