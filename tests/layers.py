@@ -125,6 +125,7 @@ LAYERS: Final[tuple[tuple[str, ...], ...]] = (
     ),
     # 7: frameworks, engines, other people's libraries, and other people's tests
     (
+        "credentials.*",
         *(
             f"backplanes.redis.{module}"
             for module in (
@@ -156,6 +157,7 @@ LAYERS: Final[tuple[tuple[str, ...], ...]] = (
                 "record_scripts",
                 "lease_scripts",
                 "records",
+                "tickets",
                 "presence",
                 "streams",
                 "safety",

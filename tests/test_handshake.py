@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tests.openings import handshake
 from ws_isolation import Handshake, errors
-from ws_isolation.handshake import Headers, choose_subprotocol
+from ws_isolation.handshake import Credential, Headers, choose_subprotocol
 from ws_isolation.stream import NIL_ID, Cursor
 
 
@@ -41,7 +41,7 @@ def test_nothing_secret_is_shown() -> None:
         subprotocols=("bearer.canary",),
     )
 
-    assert "Handshake(path='/ws', sources=authorization, subprotocol, cookie)" == repr(shaken)
+    assert "Handshake(path='/ws', sources=authorization, subprotocol, query, cookie)" == repr(shaken)
     assert "Headers(authorization, cookie, host)" == repr(shaken.headers)
     assert "Handshake(path='/', sources=none)" == repr(Handshake())
 
@@ -101,6 +101,72 @@ def test_bearer_token(
     assert token == handshake(*headers, subprotocols=subprotocols, query=query).bearer_token
 
 
+@pytest.mark.requirement("WS-07")
+@pytest.mark.parametrize(
+    ("query", "token"),
+    [
+        ("access_token=one", "one"),
+        ("Token=one&x=2", "one"),
+        ("%74oken=one", "one"),
+        ("jwt=one&id_token=one", "one"),
+        ("token=one&token=two", None),
+        ("token=one&access_token=two", None),
+        ("token=", None),
+        ("tokens=one", None),
+    ],
+)
+def test_query_token(query: str, token: str | None) -> None:
+    """
+    A token in the query counts only where that is opted in; it is always seen to be there.
+    """
+    shaken = handshake(query=query)
+
+    assert (None, token) == (shaken.bearer_token, shaken.with_query_tokens().bearer_token)
+    assert ("tokens=" not in query) is shaken.has_query_token is shaken.carries_credential(())
+    assert ("tokens=" not in query) is ("query" in shaken.credential_sources())
+    assert None is handshake(("authorization", "Bearer other"), query="token=one").with_query_tokens().bearer_token
+
+
+@pytest.mark.requirement("WS-06", "WS-08")
+@pytest.mark.parametrize(
+    ("query", "subprotocols", "ticket"),
+    [
+        ("", (), None),
+        ("ticket=one", (), "one"),
+        ("ticket=one&ticket=two", (), None),
+        ("ticket=", ("ticket.",), None),
+        ("", ("ws-isolation.v1", "Ticket.One"), "One"),
+        ("ticket=one", ("ticket.one",), "one"),
+        ("ticket=one", ("ticket.two",), None),
+        ("Ticket=one", (), None),
+    ],
+)
+def test_ticket(query: str, subprotocols: tuple[str, ...], ticket: str | None) -> None:
+    """
+    One ticket from query or subprotocol; two that differ are none; it is no token, and it is never answered.
+    """
+    shaken = handshake(query=query, subprotocols=subprotocols)
+
+    assert (ticket, None) == (shaken.ticket, shaken.with_query_tokens().bearer_token)
+    assert not shaken.has_query_token
+    assert ticket is None or shaken.carries_credential(())
+    assert ticket is None or set(shaken.credential_sources()) <= {"query", "subprotocol"}
+    assert (None, not subprotocols) == choose_subprotocol(tuple(n for n in subprotocols if "." in n[:7]), None)
+
+
+@pytest.mark.requirement("WS-10")
+def test_refreshed_handshake_has_one_credential() -> None:
+    """
+    What a refresh carries stands alone: no token or ticket of the address or the subprotocol is left beside it.
+    """
+    first = handshake(query="thread=t&token=old&%74icket=old&cursor=window", subprotocols=("a", "ticket.x", "bearer.x"))
+    later = first.with_credential(Credential("bearer", "new"))
+
+    assert ("new", None, ("a",)) == (later.with_query_tokens().bearer_token, later.ticket, later.subprotocols)
+    assert {"thread": "t", "cursor": "window"} == later.query
+    assert "a=%41&b=" == handshake(query="a=%41&b=").with_credential(Credential("ticket", "x")).query_string
+
+
 def test_start() -> None:
     """
     The parameter ``cursor`` says where to begin; what is malformed raises.
@@ -116,7 +182,7 @@ def test_start() -> None:
 @pytest.mark.requirement("WS-08")
 @given(
     offered=st.lists(
-        st.sampled_from(["ws-isolation.v1", "mqtt", "bearer.canary", "Bearer.canary", "not a token", "é", "x" * 25, ""])
+        st.sampled_from(["ws-isolation.v1", "mqtt", "bearer.canary", "Ticket.canary", "not a token", "é", "x" * 25, ""])
     ),
     spoken=st.sampled_from(["ws-isolation.v1", "mqtt", None]),
 )

@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from typing import cast
 
@@ -17,7 +18,7 @@ from tests.shell import Bench, FaultyTransport, note, until_over
 from ws_isolation import Handshake, IsolatedManager, ManagerFactory, PlainWire, Session, Settings, errors
 from ws_isolation.context import UserExecutionContext
 from ws_isolation.errors import TransportClosedError
-from ws_isolation.serving import Authenticate, serve_opening
+from ws_isolation.serving import Authenticate, identify, serve_opening
 from ws_isolation.stream import NIL_ID
 from ws_isolation.testing import FakeClock, RecordingTransport, make_context
 from ws_isolation.testing.clock import settle
@@ -157,6 +158,34 @@ async def test_refused(authenticate: Authenticate, code: int, caplog: pytest.Log
     assert (incident is not None) == (code >= 4300)
     assert (record.levelno == logging.ERROR) == (code >= 4300)
     assert incident is None or incident in record.getMessage()
+
+
+@pytest.mark.requirement("WS-07", "WS-28")
+async def test_token_in_the_query(caplog: pytest.LogCaptureFixture) -> None:
+    """
+    A token in the query is refused before the application is asked, over HTTP as well, unless that is opted in.
+    """
+    asked: list[str | None] = []
+
+    async def authenticate(shaken: Handshake) -> UserExecutionContext:
+        asked.append(shaken.bearer_token)
+        return make_context()
+
+    for settings in (Settings(), Settings(query_tokens=True)):
+        factory = ManagerFactory(settings)
+        for query in ("token=canary", "thread=t"):
+            opening = MemoryOpening(handshake(query=query))
+            await served(opening, factory, authenticate)
+            refused = query == "token=canary" and not settings.query_tokens
+            assert ["ws.goodbye" if refused else "ws.welcome"] == opening.transport.types()[:1]
+            refusing = pytest.raises(errors.UnauthenticatedError, match=r"Settings\.query_tokens")
+            with refusing if refused else nullcontext():
+                await identify(opening.handshake, factory, authenticate, "test")
+        await factory.stop()
+
+    assert [None, None, "canary", "canary", None, None] == asked
+    assert "sources=query" in caplog.text
+    assert "canary" not in caplog.text
 
 
 async def test_authentication_takes_too_long() -> None:

@@ -101,6 +101,7 @@ def test_defaults_are_the_documented_ones() -> None:
     assert (100, 20, 1_000) == (made.messages_per_minute, made.sessions_per_identity, made.pending_handshakes)
     assert ((), (), False) == (made.origins, made.hosts, made.require_tls)
     assert (False, ()) == (made.auth_frame, made.auth_names)
+    assert False is made.query_tokens
 
 
 def test_every_field_is_checked() -> None:
@@ -119,6 +120,7 @@ def test_every_field_is_checked() -> None:
         "missing_origin",
         "require_tls",
         "auth_frame",
+        "query_tokens",
         "session_scope",
         "max_age_seconds",
         "inactivity_seconds",
@@ -150,6 +152,7 @@ def test_bounds(name: str) -> None:
         *COUNTS,
         "require_tls",
         "auth_frame",
+        "query_tokens",
         "session_scope",
         "origins",
         "hosts",
@@ -188,6 +191,7 @@ def test_require_tls_is_a_bool(value: object) -> None:
     """
     assert "require_tls=" in refusal(require_tls=value)
     assert "auth_frame=" in refusal(auth_frame=value)
+    assert "query_tokens=" in refusal(query_tokens=value)
 
 
 @given(st.sampled_from([field.name for field in attrs.fields(Settings)]), anything())

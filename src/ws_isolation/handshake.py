@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Final, final
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, urlencode
 
 import attrs
 
@@ -25,6 +25,12 @@ A subprotocol that may be answered although it is not spoken: a token of RFC 911
 a credential that somebody offers without ``bearer.``; names of protocols in use are shorter still.
 """
 _BEARER_SUBPROTOCOL: Final = "bearer."
+_TICKET_SUBPROTOCOL: Final = "ticket."
+_TICKET_NAME: Final = "ticket"
+_TOKEN_NAMES: Final = frozenset(
+    {"access_token", "auth_token", "authorization", "bearer", "bearer_token", "id_token", "jwt", "token"}
+)
+"""Query parameters that are tokens, in any case: RFC 6750 §2.3 has the first, habit the others."""
 _CREDENTIAL_HEADERS: Final = frozenset({"authorization", "cookie"})
 _MOST_PAIRS: Final = 100
 """Query parameters that are read; more than anybody needs, few enough to parse for a stranger."""
@@ -112,8 +118,10 @@ class Handshake:
     """What the client's ``ws.auth`` or ``ws.refresh`` carried; None where it sent none, see ``Settings.auth_frame``."""
     cursor: Cursor | None = None
     """Where the client wants to begin, from its ``ws.auth`` frame."""
+    query_tokens: bool = False
+    """Whether a token in the query counts: ``Settings.query_tokens``."""
     query: Mapping[str, str] = attrs.field(init=False)
-    """The query's parameters, last value wins. No credential belongs in a URL."""
+    """The query's parameters, last value wins. No token belongs in a URL, and with one the handshake is refused."""
     cookies: Mapping[str, str] = attrs.field(init=False)
     """The request's cookies, first value wins."""
 
@@ -140,21 +148,29 @@ class Handshake:
         """
         The token from ``Authorization: Bearer …``, from the subprotocol ``bearer.…`` or from a frame.
 
-        None where there is none, or where more than one is given and they differ.
+        With ``Settings.query_tokens`` the query counts as well, as ``access_token`` for example. None where there is
+        none, or where more than one is given and they differ.
         """
         found = {value[7:].strip() for value in self.headers.get_all("authorization") if value[:7].lower() == "bearer "}
-        found |= {name[len(_BEARER_SUBPROTOCOL) :] for name in self.subprotocols if _is_bearer(name)}
-        if self.credential is not None and self.credential.scheme == "bearer":
-            found.add(self.credential.value)
-        found.discard("")
-        return found.pop() if len(found) == 1 else None
+        found |= self._offered(_BEARER_SUBPROTOCOL, "bearer")
+        if self.query_tokens:
+            found |= {value for name, value in _pairs(self.query_string) if name.lower() in _TOKEN_NAMES}
+        return _only(found)
 
     @property
     def ticket(self) -> str | None:
-        """The one-time ticket from a ``ws.auth`` frame with ``scheme`` ``ticket``, None where there is none."""
-        if self.credential is None or self.credential.scheme != "ticket":
-            return None
-        return self.credential.value
+        """
+        The one-time ticket from the subprotocol ``ticket.…``, from the query parameter ``ticket`` or from a frame.
+
+        None where there is none, or where more than one is given and they differ.
+        """
+        found = self._offered(_TICKET_SUBPROTOCOL, _TICKET_NAME)
+        return _only(found | {value for name, value in _pairs(self.query_string) if name == _TICKET_NAME})
+
+    @property
+    def has_query_token(self) -> bool:
+        """Whether the query carries a token, which servers and proxies write into their logs."""
+        return any(name.lower() in _TOKEN_NAMES for name in self.query)
 
     @property
     def start(self) -> Start:
@@ -171,8 +187,10 @@ class Handshake:
         sources: list[str] = []
         if "authorization" in self.headers:
             sources.append("authorization")
-        if any(_is_bearer(name) for name in self.subprotocols):
+        if any(map(_is_secret, self.subprotocols)):
             sources.append("subprotocol")
+        if self.has_query_token or _TICKET_NAME in self.query:
+            sources.append("query")
         if "cookie" in self.headers:
             sources.append("cookie")
         if self.credential is not None:
@@ -185,26 +203,40 @@ class Handshake:
 
         Args:
             names: Cookies, headers and query parameters that count, beside
-                ``Authorization`` and the subprotocol. Cookies do not count
-                otherwise: a page has some that say nothing about its user.
+                ``Authorization``, the subprotocol, and tokens and tickets in the
+                query. Cookies do not count otherwise: a page has some that say
+                nothing about its user.
         """
-        if "authorization" in self.headers or any(_is_bearer(name) for name in self.subprotocols):
+        if "authorization" in self.headers or any(map(_is_secret, self.subprotocols)):
+            return True
+        if self.has_query_token or _TICKET_NAME in self.query:
             return True
         return any(name in self.cookies or name in self.headers or name in self.query for name in names)
 
     def with_credential(self, credential: Credential, /) -> Handshake:
-        """Return the same handshake with *credential* alone: no cookie, header or subprotocol that carries another."""
+        """Return the same handshake with *credential* alone: none in a cookie, header, query or subprotocol."""
         pairs = [(name, value) for name in self.headers for value in self.headers.get_all(name)]
         return Handshake(
             headers=Headers((name, value) for name, value in pairs if name not in _CREDENTIAL_HEADERS),
             path=self.path,
-            query_string=self.query_string,
-            subprotocols=tuple(name for name in self.subprotocols if not _is_bearer(name)),
+            query_string=_without_credentials(self.query_string),
+            subprotocols=tuple(name for name in self.subprotocols if not _is_secret(name)),
             scheme=self.scheme,
             client=self.client,
             public_host=self.public_host,
             credential=credential,
         )
+
+    def with_query_tokens(self) -> Handshake:
+        """Return the same handshake, in which a token in the query counts."""
+        return attrs.evolve(self, query_tokens=True)
+
+    def _offered(self, prefix: str, scheme: str) -> set[str]:
+        """Return what subprotocols and frame carry of one kind."""
+        found = {name[len(prefix) :] for name in self.subprotocols if name.lower().startswith(prefix)}
+        if self.credential is not None and self.credential.scheme == scheme:
+            found.add(self.credential.value)
+        return found
 
 
 def choose_subprotocol(offered: tuple[str, ...], spoken: str | None, /) -> tuple[str | None, bool]:
@@ -226,19 +258,36 @@ def choose_subprotocol(offered: tuple[str, ...], spoken: str | None, /) -> tuple
         return spoken, True
     if not offered:
         return None, True
-    names = [name for name in offered if not _is_bearer(name) and _ANSWERABLE.fullmatch(name)]
+    names = [name for name in offered if not _is_secret(name) and _ANSWERABLE.fullmatch(name)]
     return (names[0] if names else None), False
 
 
-def _is_bearer(name: str) -> bool:
-    return name.lower().startswith(_BEARER_SUBPROTOCOL)
+def _is_secret(name: str) -> bool:
+    return name.lower().startswith((_BEARER_SUBPROTOCOL, _TICKET_SUBPROTOCOL))
+
+
+def _only(found: set[str]) -> str | None:
+    """Return the one value that there is, None where there is none or more than one."""
+    values = found - {""}
+    return values.pop() if len(values) == 1 else None
+
+
+def _pairs(text: str) -> list[tuple[str, str]]:
+    try:
+        return parse_qsl(text, keep_blank_values=True, max_num_fields=_MOST_PAIRS)
+    except ValueError:
+        return []
 
 
 def _parse_query(text: str) -> Mapping[str, str]:
-    try:
-        return dict(parse_qsl(text, keep_blank_values=True, max_num_fields=_MOST_PAIRS))
-    except ValueError:
-        return {}
+    return dict(_pairs(text))
+
+
+def _without_credentials(text: str) -> str:
+    """Return a query without its tokens and tickets; where there is none, the same text."""
+    pairs = _pairs(text)
+    kept = [(name, value) for name, value in pairs if name.lower() not in _TOKEN_NAMES and name != _TICKET_NAME]
+    return text if len(kept) == len(pairs) else urlencode(kept)
 
 
 def _parse_cookies(headers: tuple[str, ...]) -> Mapping[str, str]:

@@ -47,6 +47,7 @@ async def refuse(
         status=refusal.status,
         problem=refusal.problem,
         path=handshake.path,
+        sources=",".join(handshake.credential_sources()),
         origin=handshake.origin,
         client=handshake.client,
     )

@@ -148,8 +148,9 @@ async def _identify(
     handshake: Handshake, factory: ManagerFactory, authenticate: Authenticate, caller: str
 ) -> UserExecutionContext:
     with factory.span("authenticate"):
+        shaken = _with_query_judged(handshake, factory)
         async with asyncio.timeout(factory.settings.auth_seconds):
-            context = await authenticate(handshake)
+            context = await authenticate(shaken)
         if context is None:
             detail = "authenticate() returned None"
             raise UnauthenticatedError(detail)
@@ -161,6 +162,21 @@ async def _identify(
             detail = "the identity is revoked"
             raise RevokedError(detail)
     return genuine
+
+
+def _with_query_judged(handshake: Handshake, factory: ManagerFactory) -> Handshake:
+    """
+    Return the handshake as ``authenticate`` may have it.
+
+    Raises:
+        UnauthenticatedError: There is a token in the query, and that is not opted in.
+    """
+    if not handshake.has_query_token:
+        return handshake
+    if factory.settings.query_tokens:
+        return handshake.with_query_tokens()
+    detail = "a token in the query, where logs keep it: send it otherwise, or set Settings.query_tokens"
+    raise UnauthenticatedError(detail)
 
 
 def _knock(handshake: Handshake, source: str | None, factory: ManagerFactory) -> Refusal | None:

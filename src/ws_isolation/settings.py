@@ -117,6 +117,11 @@ class Settings:
     """Let a client whose handshake carried no credential send it as its first frame, ``ws.auth``."""
     auth_names: tuple[str, ...] = ()
     """Cookies, headers and query parameters that carry a credential; with one of them no ``ws.auth`` is due."""
+    query_tokens: bool = False
+    """
+    Take a token in the query, such as ``?access_token=…``, where all else is refused. Addresses get into the logs of
+    servers and proxies (RFC 6750 §2.3).
+    """
 
     heartbeat_seconds: float = 25.0
     """Seconds between pings, 1 to 600. With the pong's 8 s it beats the 40 s of uvicorn's own keepalive."""
@@ -241,7 +246,7 @@ class Settings:
                 _check_number(name, value, low, high)
         for name, words in _WORDS.items():
             _check_word(name, getattr(self, name), words)
-        for name in ("require_tls", "auth_frame"):
+        for name in ("require_tls", "auth_frame", "query_tokens"):
             if type(getattr(self, name)) is not bool:
                 _fail(name, getattr(self, name), "a bool")
         for origin in _strings("origins", self.origins):

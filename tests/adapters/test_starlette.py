@@ -13,7 +13,9 @@ from types import ModuleType
 from typing import Any
 
 import attrs
+import httpx
 import pytest
+from fastapi import FastAPI
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.websockets import WebSocket
@@ -22,6 +24,7 @@ from tests.backplanes.shared import nodes
 from tests.shell import until_over
 from ws_isolation import Handshake, ManagerFactory, Session, UserExecutionContext, errors
 from ws_isolation.adapters import _asgi, starlette
+from ws_isolation.credentials.tickets import Tickets
 from ws_isolation.testing import make_context
 from ws_isolation.testing.clock import settle
 
@@ -422,3 +425,28 @@ def test_missing_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(builtins, "__import__", without_starlette)
     with pytest.raises(errors.MissingExtraError, match=r"pip install 'ws-isolation\[starlette\]'"):
         importlib.import_module("ws_isolation.adapters.starlette")
+
+
+@pytest.mark.requirement("WS-06")
+async def test_ticket_endpoint() -> None:
+    """
+    The endpoint, in FastAPI too, answers a POST of whoever is known with a ticket, and nothing else.
+    """
+    tickets = Tickets()
+    endpoint = starlette.ticket(ManagerFactory(), authenticate, tickets)
+    app = FastAPI()
+    app.post("/ticket")(endpoint)
+    app.get("/ticket")(endpoint)
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="http://chat.example.com") as http:
+        bearer = {"Authorization": "Bearer alice"}
+        given = await http.post("/ticket?thread=t", headers=bearer)
+        got = await http.get("/ticket", headers=bearer)
+        refused = await http.post("/ticket")
+        made = await tickets.redeem(given.json()["ticket"])
+
+    assert (200, "no-store", "application/json") == (
+        given.status_code, given.headers["cache-control"], given.headers["content-type"],
+    )  # fmt: skip
+    assert ("alice", "t") == (made.user_id, made.thread_id)
+    assert (405, "POST") == (got.status_code, got.headers["allow"])
+    assert (401, "Bearer") == (refused.status_code, refused.headers["www-authenticate"])

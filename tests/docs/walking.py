@@ -28,7 +28,7 @@ from tests.layers import PACKAGE
 WALKED: Final = frozenset({"tutorial.md", "deploy.md", "gunicorn.md", "kubernetes.md", "many-processes.md"})
 """The pages that are done as they say: each has a test module of its own."""
 
-SCRIPTED: Final = frozenset({"authenticate.md"})
+SCRIPTED: Final = frozenset({"authenticate.md", "tickets.md"})
 """The pages whose scripts a browser runs, in a test module of their own."""
 
 LIMIT: Final = 20.0

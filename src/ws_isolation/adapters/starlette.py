@@ -2,7 +2,8 @@
 The adapter for Starlette and FastAPI.
 
 ``serve`` runs a session in a WebSocket endpoint, ``lifespan`` gives the factory
-an orderly end, ``manager`` hands an HTTP endpoint the manager of its own user.
+an orderly end, ``manager`` hands an HTTP endpoint the manager of its own user,
+``ticket`` is an endpoint that gives connect tickets.
 """
 
 from __future__ import annotations
@@ -16,21 +17,24 @@ from ..serving import Authenticate, identify, serve_opening
 from ..signals import drain_first
 from ..wire import DEFAULT_WIRE, Wire
 from ._asgi import AsgiOpening, gone, handshake_of
+from ._tickets import issued
 
 try:
     from starlette.exceptions import HTTPException
     from starlette.requests import Request
+    from starlette.responses import Response
     from starlette.websockets import WebSocket, WebSocketDisconnect
 except ImportError as _error:
     _MESSAGE = "the Starlette adapter needs starlette. Install it with: pip install 'ws-isolation[starlette]'"
     raise MissingExtraError(_MESSAGE) from _error
 
 if TYPE_CHECKING:
+    from ..credentials.tickets import Tickets
     from ..factory import ManagerFactory
     from ..manager import IsolatedManager
     from ..session import Handler
 
-__all__ = ("lifespan", "manager", "serve")
+__all__ = ("lifespan", "manager", "serve", "ticket")
 
 
 async def serve(
@@ -103,3 +107,24 @@ def manager(factory: ManagerFactory, authenticate: Authenticate, /) -> Callable[
         return factory.create_manager(context)
 
     return dependency
+
+
+def ticket(
+    factory: ManagerFactory, authenticate: Authenticate, tickets: Tickets, /
+) -> Callable[[Request], Awaitable[Response]]:
+    """
+    Return an endpoint that gives a connect ticket to whoever *authenticate* knows.
+
+    Mount it for POST alone: ``Route("/ticket", ticket(factory, authenticate, tickets), methods=["POST"])``, in FastAPI
+    ``app.post("/ticket")(ticket(factory, authenticate, tickets))``. It answers ``{"ticket": …, "seconds": …}`` for the
+    page that asked; 400, 401, 403, 429 or 503 otherwise. What the context has is what the socket gets: its thread is
+    named in this request, and not when connecting.
+    """
+
+    async def endpoint(request: Request) -> Response:
+        if request.method != "POST":
+            return Response(status_code=405, headers={"Allow": "POST"})
+        answer = await issued(handshake_of(request.scope), factory, authenticate, tickets)
+        return Response(answer.body, answer.status, answer.headers)
+
+    return endpoint

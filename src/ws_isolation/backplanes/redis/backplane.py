@@ -34,6 +34,7 @@ from .record_scripts import AGREE, REVOKE
 from .safety import require_safe
 from .scripts import publish_script, read_script
 from .streams import Streams
+from .tickets import GIVE
 from .where import Where
 
 if TYPE_CHECKING:
@@ -189,7 +190,7 @@ class RedisBackplane(Streams):
 
     def _made(self, locate: Callable[[], Awaitable[Address]], nodes: Cluster | None) -> Link:
         pulse = self._names.pulse(self._letters.node)
-        scripts = (self._publish, self._read, REVOKE, ENTER, RENEW, LEAVE, PRESENT, AGREE)
+        scripts = (self._publish, self._read, GIVE, REVOKE, ENTER, RENEW, LEAVE, PRESENT, AGREE)
         return Link(locate, self._bounds, scripts=scripts, pulse=pulse, owner=self, nodes=nodes)
 
 

@@ -32,6 +32,7 @@ _EVENT: Final = b"ws_isolation bus event v1"
 _SIGNAL: Final = b"ws_isolation bus signal v1"
 _LEASE: Final = b"ws_isolation bus lease v1\n"
 _SETTINGS: Final = b"ws_isolation bus settings v1\n"
+_GRANT: Final = b"ws_isolation bus grant v1\n"
 _UNSIGNED: Final = b"ws_isolation bus without a key"
 _BLOCK: Final = 64
 """Bytes of a block of SHA-256."""
@@ -43,6 +44,8 @@ _MOST_SIGNAL_BYTES: Final = 1_024
 _OTHER_VERSION: Final = (
     f"another version: this release reads {OLDEST} to {VERSION}, and {VERSION + 1} where that says that {VERSION} can"
 )
+_MOST_GRANT_BYTES: Final = 65_536
+"""Ids, and claims of 8 KiB however they are escaped."""
 
 
 class RefusedError(Exception):
@@ -220,6 +223,23 @@ class Letters:
         self._require_signed(signature.decode("ascii", "replace"), _SETTINGS + text)
         return text
 
+    def endorse(self, key: str, grant: bytes, /) -> bytes:
+        """Return what a connect ticket grants, with a signature for the ticket of this hash."""
+        return self._macs[0].of(_signed_grant(key, grant)).encode() + b" " + grant
+
+    def endorsed(self, key: str, said: bytes, /) -> bytes:
+        """
+        Return the grant that was signed by ``endorse()`` for the ticket of this hash.
+
+        Raises:
+            RefusedError: It is not to be believed.
+        """
+        if len(said) > _MOST_GRANT_BYTES:
+            raise RefusedError("too large")
+        signature, _, grant = said.partition(b" ")
+        self._require_signed(signature.decode("ascii", "replace"), _signed_grant(key, grant))
+        return grant
+
     def _require_signed(self, signature: str, signed: bytes) -> None:
         given = signature.encode()
         if not any(hmac.compare_digest(given, mac.of(signed).encode()) for mac in self._macs):
@@ -260,6 +280,10 @@ def _signed(stream: Identity, owner: Identity, head: bytes, tail: bytes) -> byte
 
 def _sealed(stream: Identity, words: tuple[str, ...]) -> bytes:
     return _LEASE + _encode((stream.key, *words))  # as JSON no word can be moved into the next
+
+
+def _signed_grant(key: str, grant: bytes) -> bytes:
+    return _GRANT + key.encode() + b"\n" + grant
 
 
 def _signed_signal(stream: Identity, signal: Signal) -> bytes:

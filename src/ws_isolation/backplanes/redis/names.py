@@ -64,6 +64,14 @@ class Names:
         """Return the names of its leases' ends, and of what is known of each."""
         return self._of(identity, "ends"), self._of(identity, "leases")
 
+    def given(self, identity: Identity, /) -> str:
+        """Return the name of when each connect ticket that it was given ends."""
+        return self._of(identity, "given")
+
+    def ticket(self, key: str, /) -> str:
+        """Return the name of a connect ticket, by its hash: whoever brings one has not said whose it is."""
+        return f"{self._start}{int(key[:4], 16) % PARTITIONS}}}:ticket:{key}"
+
     @property
     def agreement(self) -> str:
         """The name of what the processes say of their settings."""

@@ -19,7 +19,8 @@ from ..base import Lease
 from .jobs import MalformedError
 from .lease_scripts import ENTER, LEAVE, PRESENT, RENEW
 from .letters import Signal
-from .records import Records, milliseconds
+from .records import milliseconds
+from .tickets import TicketRecords
 
 if TYPE_CHECKING:
     from ...keys import Identity
@@ -35,7 +36,7 @@ _UNBELIEVED: Final = "no lease that somebody signed who has a key"
 _Pairs = list[tuple[str, str]]
 
 
-class Presence(Records):
+class Presence(TicketRecords):
     """``Presence``, for a backplane that has the rest."""
 
     async def enter(

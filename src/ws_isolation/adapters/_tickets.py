@@ -1,0 +1,81 @@
+"""
+What the endpoints that give connect tickets share: one request in, one answer out.
+
+Rule 1: who asks is found by the application's own ``authenticate``, and never by a ticket: a ticket that bought the
+next one would have no end. Rule 2: only a POST, and only from a page that may connect, gets one; so no other site
+takes tickets in a user's name. Rule 3: the answer is stored nowhere on its way.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Final, final
+
+import attrs
+import msgspec
+
+from ..door import check_door
+from ..errors import AccessError, EngineUnavailableError, ForbiddenError, RateLimitedError, UnauthenticatedError
+from ..oplog import report
+from ..serving import Authenticate, identify
+
+if TYPE_CHECKING:
+    from ..credentials.tickets import Tickets
+    from ..factory import ManagerFactory
+    from ..handshake import Handshake
+
+_ALWAYS: Final = {"Cache-Control": "no-store", "Content-Type": "application/json"}
+_STATUSES: Final = {ForbiddenError: 403, AccessError: 401, RateLimitedError: 429, EngineUnavailableError: 503}
+"""Of an error's classes the first that is here says it."""
+_RETRY: Final = {"Retry-After": "1"}
+
+
+@final
+@attrs.frozen(repr=False)
+class Answer:
+    """An HTTP answer: status, headers, and a body of JSON. Not shown: it may hold the ticket."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    def __repr__(self) -> str:
+        return f"Answer({self.status})"
+
+
+async def issued(
+    handshake: Handshake, factory: ManagerFactory, authenticate: Authenticate, tickets: Tickets, /
+) -> Answer:
+    """
+    Return the answer to a POST that asks for a ticket: 200, or 400, 401, 403, 429, 503.
+
+    Raises:
+        Exception: Whatever else ``authenticate`` raises.
+    """
+    refusal = check_door(handshake, factory.settings)
+    if refusal is not None:
+        return _refused(refusal.status, refusal.problem, handshake)
+    try:
+        if handshake.ticket is not None:
+            raise UnauthenticatedError("a ticket, where another credential is due")
+        context = await identify(handshake, factory, authenticate, "ticket()")
+        ticket = await tickets.issue(context, origin=handshake.origin)
+    except (AccessError, RateLimitedError, EngineUnavailableError) as error:
+        status = next(number for kind, number in _STATUSES.items() if isinstance(error, kind))
+        return _refused(status, str(error), handshake)
+    body = msgspec.json.encode({"ticket": ticket.value, "seconds": ticket.seconds})
+    return Answer(200, _ALWAYS, body)
+
+
+def _refused(status: int, problem: str, handshake: Handshake) -> Answer:
+    report(
+        logging.WARNING,
+        "ticket refused",
+        status=status,
+        problem=problem,
+        path=handshake.path,
+        sources=",".join(handshake.credential_sources()),
+        client=handshake.client,
+    )
+    more = {401: {"WWW-Authenticate": "Bearer"}, 429: _RETRY, 503: _RETRY}.get(status, {})
+    return Answer(status, _ALWAYS | more, b"{}")

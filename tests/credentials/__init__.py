@@ -1,0 +1,3 @@
+"""
+Ready-made checks of credentials.
+"""
