@@ -107,6 +107,8 @@ class Handshake:
     """What the client's ``ws.auth`` or ``ws.refresh`` carried; None where it sent none, see ``Settings.auth_frame``."""
     cursor: Cursor | None = None
     """Where the client wants to begin, from its ``ws.auth`` frame."""
+    framework: object = attrs.field(default=None, eq=False)
+    """What the web framework knows of the request; read it with a function of its adapter. None after a ``ws.refresh``."""
     query: Mapping[str, str] = attrs.field(init=False)
     """The query's parameters, last value wins. No credential belongs in a URL."""
     cookies: Mapping[str, str] = attrs.field(init=False)
@@ -188,7 +190,11 @@ class Handshake:
         return any(name in self.cookies or name in self.headers or name in self.query for name in names)
 
     def with_credential(self, credential: Credential, /) -> Handshake:
-        """Return the same handshake with *credential* alone: no cookie, header or subprotocol that carries another."""
+        """
+        Return the same handshake with *credential* alone: no cookie, header or subprotocol that carries another.
+
+        Nor what the framework knows: who it says signed in may rest on any of these.
+        """
         pairs = [(name, value) for name in self.headers for value in self.headers.get_all(name)]
         return Handshake(
             headers=Headers((name, value) for name, value in pairs if name not in _CREDENTIAL_HEADERS),

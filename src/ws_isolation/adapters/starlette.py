@@ -7,15 +7,15 @@ an orderly end, ``manager`` hands an HTTP endpoint the manager of its own user.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any
 
-from ..errors import AccessError, EngineUnavailableError, ForbiddenError, MissingExtraError, TransportClosedError
-from ..serving import Authenticate, identify, serve_opening
-from ..signals import drain_first
+from ..errors import MissingExtraError, TransportClosedError
+from ..serving import Authenticate, serve_opening
 from ..wire import DEFAULT_WIRE, Wire
-from ._asgi import AsgiOpening, gone, handshake_of
+from ._asgi import AsgiOpening, gone, handshake_of, scope_of
+from ._requests import Refused, manager_of, running
 
 try:
     from starlette.exceptions import HTTPException
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from ..manager import IsolatedManager
     from ..session import Handler
 
-__all__ = ("lifespan", "manager", "serve")
+__all__ = ("SessionEndpoint", "lifespan", "manager", "scope_of", "serve")
 
 
 async def serve(
@@ -73,12 +73,10 @@ def lifespan(factory: ManagerFactory, /) -> Callable[[Any], AbstractAsyncContext
     An application with a lifespan of its own writes ``async with factory, drain_first(factory):`` there instead.
     """
 
-    @asynccontextmanager
-    async def running(_app: object) -> AsyncGenerator[None]:
-        async with factory, drain_first(factory):
-            yield
+    def scope(_app: object) -> AbstractAsyncContextManager[None]:
+        return running(factory)
 
-    return running
+    return scope
 
 
 def manager(factory: ManagerFactory, authenticate: Authenticate, /) -> Callable[[Request], Awaitable[IsolatedManager]]:
@@ -93,13 +91,8 @@ def manager(factory: ManagerFactory, authenticate: Authenticate, /) -> Callable[
 
     async def dependency(request: Request) -> IsolatedManager:
         try:
-            context = await identify(handshake_of(request.scope), factory, authenticate, "manager()")
-        except ForbiddenError:
-            raise HTTPException(403, "forbidden") from None
-        except AccessError:
-            raise HTTPException(401, "unauthenticated", {"WWW-Authenticate": "Bearer"}) from None
-        except EngineUnavailableError as error:
-            raise HTTPException(503, "unavailable", {"Retry-After": "1"}) from error
-        return factory.create_manager(context)
+            return await manager_of(handshake_of(request.scope), factory, authenticate)
+        except Refused as refused:
+            raise HTTPException(refused.status, refused.text, refused.headers) from refused.__cause__
 
     return dependency
