@@ -19,17 +19,23 @@ HERE: Final = Path(__file__).parent
 EXTRA: Final = frozenset(
     {
         "anyio",
+        "channels",
         "click",
+        "django",
         "fastapi",
         "hiredis",
         "httpx",
+        "hypercorn",
         "jwt",
+        "litestar",
         "playwright",
         "pydantic",
+        "quart",
         "rich",
         "starlette",
         "uvicorn",
         "websockets",
+        "werkzeug",
     }
 )
 """What an installation without extras lacks."""

@@ -108,7 +108,7 @@ class Handshake:
     cursor: Cursor | None = None
     """Where the client wants to begin, from its ``ws.auth`` frame."""
     framework: object = attrs.field(default=None, eq=False)
-    """What the web framework knows of the request; read it with a function of its adapter. None after a ``ws.refresh``."""
+    """What the web framework knows of the request, for functions of its adapter; None after a ``ws.refresh``."""
     query: Mapping[str, str] = attrs.field(init=False)
     """The query's parameters, last value wins. No credential belongs in a URL."""
     cookies: Mapping[str, str] = attrs.field(init=False)

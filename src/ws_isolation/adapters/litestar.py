@@ -154,7 +154,7 @@ class IsolationPlugin(InitPlugin):
 
     def on_app_init(self, app_config: AppConfig) -> AppConfig:
         """Enter both; for Litestar."""
-        app_config.lifespan.insert(0, lifespan(self._factory))
+        app_config.lifespan.insert(0, lifespan(self._factory))  # pyright: ignore[reportUnknownMemberType]
         app_config.dependencies = {"manager": Provide(manager(self._factory, self._authenticate))} | dict(
             app_config.dependencies
         )

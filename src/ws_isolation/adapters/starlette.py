@@ -1,13 +1,15 @@
 """
 The adapter for Starlette and FastAPI.
 
-``serve`` runs a session in a WebSocket endpoint, ``lifespan`` gives the factory
-an orderly end, ``manager`` hands an HTTP endpoint the manager of its own user.
+``serve`` runs a session in a WebSocket endpoint, ``SessionEndpoint`` is the same as
+a class, ``lifespan`` gives the factory an orderly end, ``manager`` hands an HTTP
+endpoint the manager of its own user.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable, Generator
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any
 
@@ -20,15 +22,18 @@ from ._requests import Refused, manager_of, running
 try:
     from starlette.exceptions import HTTPException
     from starlette.requests import Request
+    from starlette.types import Receive, Scope, Send
     from starlette.websockets import WebSocket, WebSocketDisconnect
 except ImportError as _error:
     _MESSAGE = "the Starlette adapter needs starlette. Install it with: pip install 'ws-isolation[starlette]'"
     raise MissingExtraError(_MESSAGE) from _error
 
 if TYPE_CHECKING:
+    from ..context import UserExecutionContext
     from ..factory import ManagerFactory
+    from ..handshake import Handshake
     from ..manager import IsolatedManager
-    from ..session import Handler
+    from ..session import Handler, Session
 
 __all__ = ("SessionEndpoint", "lifespan", "manager", "scope_of", "serve")
 
@@ -59,6 +64,37 @@ async def serve(
     """
     opening = AsgiOpening(websocket.scope, websocket.receive, websocket.send, gone=_gone)
     await serve_opening(opening, factory, authenticate, handler, wire)
+
+
+class SessionEndpoint(ABC):
+    """
+    One WebSocket as a class, as Starlette's own endpoints are: ``WebSocketRoute("/ws", Chat)``.
+
+    An instance is made for each socket, so what the handler keeps on ``self`` is that socket's own.
+
+    Attributes:
+        factory: The application's factory; set it in the subclass.
+        wire: How the client is spoken to.
+        websocket: Starlette's; do not accept it.
+    """
+
+    factory: ManagerFactory
+    wire: Wire = DEFAULT_WIRE
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self.websocket: WebSocket = WebSocket(scope, receive, send)
+
+    def __await__(self) -> Generator[Any, None, None]:
+        serving = serve(self.websocket, self.factory, self.authenticate, self.handle, wire=self.wire)
+        return serving.__await__()
+
+    @abstractmethod
+    async def authenticate(self, handshake: Handshake, /) -> UserExecutionContext | None:
+        """Return the context of the handshake, or refuse. Called again for each ``ws.refresh``."""
+
+    @abstractmethod
+    async def handle(self, session: Session, /) -> None:
+        """Run for the session; the socket closes when it returns."""
 
 
 def _gone(error: Exception) -> TransportClosedError | None:
