@@ -140,8 +140,7 @@ class _Opening:
 
     def leave(self) -> None:
         """Take it that the client is gone."""
-        if not self._left.done():
-            self._left.set_result(None)
+        self._left.set_result(None)
 
     async def hang_up(self, wire: Wire, code: closing.CloseCode) -> None:
         """Say goodbye and close where nobody has; once a client has left, servers let that go nowhere."""
