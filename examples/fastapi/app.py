@@ -7,7 +7,7 @@ FastAPI with a login: a JSON Web Token for HTTP and for the WebSocket.
     curl -d '{"name": "alice", "password": "tea"}' -H 'Content-Type: application/json' 127.0.0.1:8000/login
 
 A browser hands the token over as a subprotocol: new WebSocket(url, ["ws-isolation.v1", "bearer." + token]).
-Before it expires, log in again and send {"type": "ws.refresh", "credential": {"scheme": "bearer", "value": token}}.
+Before it expires, log in again and send {"type": "ws.refresh", "credential": token, "scheme": "bearer"}.
 """
 
 import hashlib

@@ -4,8 +4,8 @@ Litestar: notes that appear in all tabs of whoever writes them, behind tokens of
     pip install 'ws-isolation[litestar]' uvicorn websockets
     uvicorn app:app
 
-    curl -d '{"text": "milk"}' -H 'Content-Type: application/json' \\
-        -H 'Authorization: Bearer alice-token' 127.0.0.1:8000/notes
+    export TOKEN='Authorization: Bearer alice-token' JSON='Content-Type: application/json'
+    curl -d '{"text": "milk"}' -H "$TOKEN" -H "$JSON" 127.0.0.1:8000/notes
 """
 
 from dataclasses import dataclass

@@ -9,11 +9,10 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import Any
 
 import attrs
 import pytest
-from django.conf import settings
 from django.http import HttpResponse
 
 from tests.adapters.shared import Message, Wire, authenticate, check_missing_extra, http_scope, websocket_scope
@@ -22,10 +21,6 @@ from tests.shell import until_over
 from ws_isolation import Handshake, IsolatedManager, ManagerFactory, Session, UserExecutionContext, errors
 from ws_isolation.adapters import channels
 from ws_isolation.testing.clock import settle
-
-_CONFIGURED: Final = settings.configured
-if not _CONFIGURED:
-    settings.configure()  # an answer asks for its charset
 
 
 class User:
@@ -126,7 +121,10 @@ async def test_manager_of_the_request() -> None:
         """
         Say whose manager came in.
         """
-        return HttpResponse(f"{type(request).__name__} {manager.context.user_id} {item} {count}".encode())
+        return HttpResponse(
+            f"{type(request).__name__} {manager.context.user_id} {item} {count}".encode(),
+            content_type="text/plain; charset=utf-8",
+        )
 
     good = await push(Request(User()), "tea", count=2)
     refused = await push(Request(Guest()), "tea", count=2)

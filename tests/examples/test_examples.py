@@ -30,7 +30,7 @@ async def serving(folder: Path, name: str, *command: str) -> AsyncGenerator[tupl
     Serve the example *name* from a copy in *folder*; give ``host:port`` and the process.
     """
     shutil.copytree(EXAMPLES / name, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("*.sqlite3", "__*"))
-    for path in folder.glob("*.py"):
+    for path in folder.glob("*.py"):  # noqa: ASYNC240  # two small files
         path.write_text(path.read_text("utf-8").replace("127.0.0.1:8000", "127.0.0.1:0"), "utf-8")
     async with server(folder, *command) as (port, _, process):
         yield f"127.0.0.1:{port}", process
@@ -78,7 +78,7 @@ async def test_fastapi(tmp_path: Path) -> None:
                 assert {"sessions": 1} == sent.json()
                 assert "bob's" == (await other.until("custom"))["data"]["value"]
                 assert 401 == (await web.post("/notes", params={"text": "x"})).status_code
-                await tab.send(type="ws.refresh", credential={"scheme": "bearer", "value": alice})
+                await tab.send(type="ws.refresh", credential=alice, scheme="bearer")
                 await tab.send(type="ask", data={})
                 await tab.until("agent_completed")
                 assert await said_goodbye(tab, process)

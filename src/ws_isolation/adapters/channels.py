@@ -184,7 +184,8 @@ def manager(
             try:
                 own = await manager_of(handshake_of({**request.scope, **known}), factory, authenticate)
             except Refused as refused:
-                return HttpResponse(refused.text.encode(), status=refused.status, headers=refused.headers)
+                headers = {"Content-Type": "text/plain; charset=utf-8", **(refused.headers or {})}
+                return HttpResponse(refused.text.encode(), status=refused.status, headers=headers)
             return await view(request, own, *args, **kwargs)
 
         update_wrapper(managed, view)
