@@ -20,6 +20,7 @@ EXTRA: Final = frozenset(
     {
         "aiohttp",
         "anyio",
+        "channels",
         "click",
         "cryptography",
         "django",
@@ -27,13 +28,17 @@ EXTRA: Final = frozenset(
         "hiredis",
         "httpx",
         "itsdangerous",
+        "hypercorn",
         "jwt",
+        "litestar",
         "playwright",
         "pydantic",
+        "quart",
         "rich",
         "starlette",
         "uvicorn",
         "websockets",
+        "werkzeug",
     }
 )
 """What an installation without extras lacks."""

@@ -64,7 +64,7 @@ def test_inactivity() -> None:
     core.handle(Ticked(START + 700))
 
     assert closing.INACTIVE is core.code
-    assert "reauthenticate" == core.code.action
+    assert "reauthenticate" == closing.INACTIVE.action
 
 
 def test_listening_is_fine() -> None:

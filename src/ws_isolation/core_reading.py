@@ -41,6 +41,7 @@ class Reading(Manners):
     # Declared once more, because a checker takes an assignment in a subclass for another declaration.
     state: State
     expiry_due: float | None
+    _idle_due: float | None
 
     def carry_threads(self) -> None:
         """Let messages name a thread: somebody decides about each."""

@@ -120,6 +120,8 @@ class Handshake:
     """Where the client wants to begin, from its ``ws.auth`` frame."""
     query_tokens: bool = False
     """Whether a token in the query counts: ``Settings.query_tokens``."""
+    framework: object = attrs.field(default=None, eq=False)
+    """What the web framework knows of the request, for functions of its adapter; None after a ``ws.refresh``."""
     query: Mapping[str, str] = attrs.field(init=False)
     """The query's parameters, last value wins. No token belongs in a URL, and with one the handshake is refused."""
     cookies: Mapping[str, str] = attrs.field(init=False)
@@ -214,7 +216,11 @@ class Handshake:
         return any(name in self.cookies or name in self.headers or name in self.query for name in names)
 
     def with_credential(self, credential: Credential, /) -> Handshake:
-        """Return the same handshake with *credential* alone: none in a cookie, header, query or subprotocol."""
+        """
+        Return the same handshake with *credential* alone: none in a cookie, header, query or subprotocol.
+
+        Nor what the framework knows: who it says signed in may rest on any of these.
+        """
         pairs = [(name, value) for name in self.headers for value in self.headers.get_all(name)]
         return Handshake(
             headers=Headers((name, value) for name, value in pairs if name not in _CREDENTIAL_HEADERS),

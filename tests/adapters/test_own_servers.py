@@ -161,9 +161,9 @@ async def test_no_room(server: str) -> None:
     factory = ManagerFactory(Settings(pending_handshakes=1))
     async with SERVERS[server](Served(factory)) as address, client(address) as inside:
         await inside.until("ws.welcome")
-        assert factory.begin_handshake()
+        assert factory.begin_handshake(None) is None
         status, headers = await answer_to(address, upgrade(address, "Authorization: Bearer bob"))
-        factory.end_handshake()
+        factory.end_handshake(None)
         again, _ = await answer_to(address, upgrade(address, "Authorization: Bearer bob"))
         await factory.create_manager(make_context("alice")).send(events.Custom(name="test.here", value=1))
         still = await inside.until("custom")

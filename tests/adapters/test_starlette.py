@@ -450,3 +450,38 @@ async def test_ticket_endpoint() -> None:
     assert ("alice", "t") == (made.user_id, made.thread_id)
     assert (405, "POST") == (got.status_code, got.headers["allow"])
     assert (401, "Bearer") == (refused.status_code, refused.headers["www-authenticate"])
+
+
+async def test_endpoint_class() -> None:
+    """
+    A class serves its sockets, with an instance for each.
+    """
+    seen: list[starlette.SessionEndpoint] = []
+
+    class Chat(starlette.SessionEndpoint):
+        """
+        One socket.
+        """
+
+        factory = ManagerFactory()
+
+        async def authenticate(self, handshake: Handshake, /) -> UserExecutionContext | None:
+            """
+            Admit who has a token.
+            """
+            return await authenticate(handshake)
+
+        async def handle(self, session: Session, /) -> None:
+            """
+            Note whose socket it is.
+            """
+            assert ("alice", "/ws") == (session.context.user_id, self.websocket.url.path)
+            seen.append(self)
+
+    for _ in range(2):
+        server = Server()
+        websocket = server.websocket()
+        await Chat(websocket.scope, server.events.get, server.send)
+        assert (1000, "normal") == (server.sent[-1]["code"], server.sent[-1]["reason"])
+
+    assert seen[0] is not seen[1]

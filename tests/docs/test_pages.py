@@ -4,8 +4,11 @@ Every code block of README, documentation and docstrings runs.
 
 from __future__ import annotations
 
+import asyncio
 import json
+import os
 import re
+import sys
 import tomllib
 from pathlib import Path
 
@@ -13,12 +16,14 @@ import pytest
 
 from tests.docs.blocks import PAGES, ROOT, Block, Namespace, blocks, docstring_blocks, run
 from tests.docs.walking import SCRIPTED, WALKED
-from tests.layers import modules
+from tests.layers import PACKAGE, modules
 
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
 RUN = frozenset({"python", "pycon"})
-EXTRA_NAMES = frozenset({"fastapi", "gunicorn", "uvicorn", "uvicorn-worker", "websockets"})
+EXTRA_NAMES = frozenset({"daphne", "fastapi", "gunicorn", "uvicorn", "uvicorn-worker", "websockets"})
 """What the pages tell people to install beside the library."""
+ALONE = frozenset({"django.md"})
+"""Pages that configure a framework for the whole process, and so run in one of their own."""
 
 
 def is_known(block: Block) -> bool:
@@ -41,11 +46,26 @@ async def test_blocks_run(page: Path) -> None:
     """
     The Python blocks of a page run from top to bottom, and its examples print what they say.
     """
+    if page.name in ALONE:
+        await _run_alone(page)
+        return
     namespace: Namespace = {"__name__": page.stem}
 
     for block in blocks(page):
         if block.language in RUN and not block.file:
             await run(block, namespace)
+
+
+async def _run_alone(page: Path) -> None:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        *("-W", "error", "-m", "tests.docs.alone", str(page)),
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(PACKAGE.parent)},
+        stderr=asyncio.subprocess.PIPE,
+    )
+    _, said = await process.communicate()
+    assert 0 == process.returncode, said.decode()
 
 
 @pytest.mark.parametrize("module", sorted(modules()))

@@ -85,10 +85,14 @@ async def server(folder: Path, *command: str) -> AsyncGenerator[tuple[int, Outpu
     )
     log = Output(process.stderr)
     try:
-        await log.wait_for(re.compile("Application startup complete|ASGI server listening|Running on http"))
+        await log.wait_for(
+            re.compile("Application startup complete|ASGI server listening|Running on http|Listening on TCP")
+        )
         # uvicorn writes the address before or after that, as its command line or a script of ours starts it; hypercorn
         # writes nothing else.
-        address = re.compile(r"(?:Running on|running on|Listening at:) http://127\.0\.0\.1:([0-9]+)")
+        address = re.compile(
+            r"(?:Running on http://|running on http://|Listening at: http://|TCP address )127\.0\.0\.1:([0-9]+)"
+        )
         match = next(filter(None, map(address.search, log.seen)), None) or await log.wait_for(address)
         await _accepting(int(match[1]))
         yield int(match[1]), log, process

@@ -8,7 +8,7 @@ Source: the ASGI specification's WebSocket protocol 2.5 and its extension
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
-from typing import TYPE_CHECKING, Any, Final, TypeAlias, final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast, final
 
 from ..errors import TransportClosedError
 from ..handshake import Handshake, Headers
@@ -49,7 +49,19 @@ def handshake_of(scope: Scope, /) -> Handshake:
         subprotocols=tuple(str(name) for name in scope.get("subprotocols", ())),
         scheme=str(scope.get("scheme", "ws")),
         client=str(client[0]) if client else None,
+        framework=scope,
     )
+
+
+def scope_of(handshake: Handshake, /) -> Scope:
+    """
+    Return the ASGI scope behind *handshake*, with what middleware has put there: ``session``, ``user``, ``state``.
+
+    Empty after a ``ws.refresh``, whose credential has to do alone. Never take the identity from what a client
+    chooses, such as a path parameter.
+    """
+    scope = handshake.framework
+    return cast("Scope", scope) if isinstance(scope, Mapping) else {}
 
 
 @final

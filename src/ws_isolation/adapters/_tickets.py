@@ -16,6 +16,7 @@ import msgspec
 
 from ..door import check_door
 from ..errors import AccessError, EngineUnavailableError, ForbiddenError, RateLimitedError, UnauthenticatedError
+from ..forwarded import Unreadable
 from ..oplog import report
 from ..serving import Authenticate, identify
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from ..handshake import Handshake
 
 _ALWAYS: Final = {"Cache-Control": "no-store", "Content-Type": "application/json"}
-_STATUSES: Final = {ForbiddenError: 403, AccessError: 401, RateLimitedError: 429, EngineUnavailableError: 503}
+_STATUSES: Final[dict[type[Exception], int]] = {ForbiddenError: 403, AccessError: 401, RateLimitedError: 429, EngineUnavailableError: 503}
 """Of an error's classes the first that is here says it."""
 _RETRY: Final = {"Retry-After": "1"}
 
@@ -52,6 +53,10 @@ async def issued(
     Raises:
         Exception: Whatever else ``authenticate`` raises.
     """
+    try:
+        handshake = factory.see_through(handshake)
+    except Unreadable as error:
+        return _refused(400, str(error), handshake)
     refusal = check_door(handshake, factory.settings)
     if refusal is not None:
         return _refused(refusal.status, refusal.problem, handshake)

@@ -1,40 +1,44 @@
 """
 The adapter for Starlette and FastAPI.
 
-``serve`` runs a session in a WebSocket endpoint, ``lifespan`` gives the factory
-an orderly end, ``manager`` hands an HTTP endpoint the manager of its own user,
-``ticket`` is an endpoint that gives connect tickets.
+``serve`` runs a session in a WebSocket endpoint, ``SessionEndpoint`` is the same as
+a class, ``lifespan`` gives the factory an orderly end, ``manager`` hands an HTTP
+endpoint the manager of its own user, and ``ticket`` is an endpoint that gives connect tickets.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable, Generator
+from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any
 
-from ..errors import AccessError, EngineUnavailableError, ForbiddenError, MissingExtraError, TransportClosedError
-from ..serving import Authenticate, identify, serve_opening
-from ..signals import drain_first
+from ..errors import MissingExtraError, TransportClosedError
+from ..serving import Authenticate, serve_opening
 from ..wire import DEFAULT_WIRE, Wire
-from ._asgi import AsgiOpening, gone, handshake_of
+from ._asgi import AsgiOpening, gone, handshake_of, scope_of
+from ._requests import Refused, manager_of, running
 from ._tickets import issued
 
 try:
     from starlette.exceptions import HTTPException
     from starlette.requests import Request
     from starlette.responses import Response
+    from starlette.types import Receive, Scope, Send
     from starlette.websockets import WebSocket, WebSocketDisconnect
 except ImportError as _error:
     _MESSAGE = "the Starlette adapter needs starlette. Install it with: pip install 'ws-isolation[starlette]'"
     raise MissingExtraError(_MESSAGE) from _error
 
 if TYPE_CHECKING:
+    from ..context import UserExecutionContext
     from ..credentials.tickets import Tickets
     from ..factory import ManagerFactory
+    from ..handshake import Handshake
     from ..manager import IsolatedManager
-    from ..session import Handler
+    from ..session import Handler, Session
 
-__all__ = ("lifespan", "manager", "serve", "ticket")
+__all__ = ("SessionEndpoint", "lifespan", "manager", "scope_of", "serve", "ticket")
 
 
 async def serve(
@@ -65,6 +69,37 @@ async def serve(
     await serve_opening(opening, factory, authenticate, handler, wire)
 
 
+class SessionEndpoint(ABC):
+    """
+    One WebSocket as a class, as Starlette's own endpoints are: ``WebSocketRoute("/ws", Chat)``.
+
+    An instance is made for each socket, so what the handler keeps on ``self`` is that socket's own.
+
+    Attributes:
+        factory: The application's factory; set it in the subclass.
+        wire: How the client is spoken to.
+        websocket: Starlette's; do not accept it.
+    """
+
+    factory: ManagerFactory
+    wire: Wire = DEFAULT_WIRE
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self.websocket: WebSocket = WebSocket(scope, receive, send)
+
+    def __await__(self) -> Generator[Any, None, None]:
+        serving = serve(self.websocket, self.factory, self.authenticate, self.handle, wire=self.wire)
+        return serving.__await__()
+
+    @abstractmethod
+    async def authenticate(self, handshake: Handshake, /) -> UserExecutionContext | None:
+        """Return the context of the handshake, or refuse. Called again for each ``ws.refresh``."""
+
+    @abstractmethod
+    async def handle(self, session: Session, /) -> None:
+        """Run for the session; the socket closes when it returns."""
+
+
 def _gone(error: Exception) -> TransportClosedError | None:
     return TransportClosedError(error.code) if isinstance(error, WebSocketDisconnect) else gone(error)
 
@@ -77,12 +112,10 @@ def lifespan(factory: ManagerFactory, /) -> Callable[[Any], AbstractAsyncContext
     An application with a lifespan of its own writes ``async with factory, drain_first(factory):`` there instead.
     """
 
-    @asynccontextmanager
-    async def running(_app: object) -> AsyncGenerator[None]:
-        async with factory, drain_first(factory):
-            yield
+    def scope(_app: object) -> AbstractAsyncContextManager[None]:
+        return running(factory)
 
-    return running
+    return scope
 
 
 def manager(factory: ManagerFactory, authenticate: Authenticate, /) -> Callable[[Request], Awaitable[IsolatedManager]]:
@@ -97,14 +130,9 @@ def manager(factory: ManagerFactory, authenticate: Authenticate, /) -> Callable[
 
     async def dependency(request: Request) -> IsolatedManager:
         try:
-            context = await identify(handshake_of(request.scope), factory, authenticate, "manager()")
-        except ForbiddenError:
-            raise HTTPException(403, "forbidden") from None
-        except AccessError:
-            raise HTTPException(401, "unauthenticated", {"WWW-Authenticate": "Bearer"}) from None
-        except EngineUnavailableError as error:
-            raise HTTPException(503, "unavailable", {"Retry-After": "1"}) from error
-        return factory.create_manager(context)
+            return await manager_of(handshake_of(request.scope), factory, authenticate)
+        except Refused as refused:
+            raise HTTPException(refused.status, refused.text, refused.headers) from refused.__cause__
 
     return dependency
 

@@ -1,0 +1,3 @@
+"""
+The applications in ``examples``, served as their first lines say.
+"""
