@@ -18,8 +18,8 @@ from types import UnionType
 from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin, get_type_hints
 
 import diagrams
-from examples import EVENTS, FRAMES
 from msgspec import UNSET, Meta, UnsetType
+from samples import EVENTS, FRAMES
 
 from ws_isolation import closing, errors, events, session_core, settings
 from ws_isolation.events.declaration import Value, data_fields, envelope_fields

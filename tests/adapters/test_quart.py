@@ -67,7 +67,7 @@ async def test_manager_of_the_request(token: str | None, status: int, body: str)
     headers = {} if token is None else {"Authorization": f"Bearer {token}"}
     answer = await app_of(ManagerFactory()).test_client().post("/push", headers=headers)
 
-    assert (status, body) == (answer.status_code, (await answer.get_data()).decode())
+    assert (status, body) == (answer.status_code, await answer.get_data(as_text=True))
     assert ("Bearer" if status == 401 else None) == answer.headers.get("www-authenticate")
 
 
