@@ -31,7 +31,8 @@ def app_of(factory: ManagerFactory, who: Any = authenticate, handler: Any = unti
         await quart.serve(factory, who, handler, **options)
 
     async def hasty() -> None:
-        async with asyncio.timeout(0.05):
+        async with asyncio.timeout(None) as limit:
+            app.config["LIMIT"] = limit
             await quart.serve(factory, who, handler, **options)
 
     async def push() -> str:
@@ -163,7 +164,9 @@ async def test_time_out_around_the_route(*, goodbye: bool) -> None:
     """
     factory = ManagerFactory()
     options = {} if goodbye else {"wire": PlainWire(lambda _envelope: None)}
-    wire, task = await connected(app_of(factory, **options), path="/hasty", subprotocols=[])
+    app = app_of(factory, **options)
+    wire, task = await connected(app, path="/hasty", subprotocols=[])
+    app.config["LIMIT"].reschedule(asyncio.get_running_loop().time())
     async with asyncio.timeout(5):
         await asyncio.wait({task})
 
