@@ -48,8 +48,10 @@ nitpick_ignore_regex = [
         r"py:.*",
         r"('deflate'|AbstractAsyncContextManager|concurrent\.futures\.Future|Request|Self|TracebackType|UnsetType|WebSocket|datetime)",
     ),
+    (r"py:.*", r"(HTTPException|HttpResponse|Litestar|WebsocketRouteHandler)"),
     # Names for other types, which Sphinx takes for classes.
-    (r"py:class", r"(.*\.)?(_T|Action|Authenticate|FrozenJson|Handler|Inbound|Json|ManagerWrapper|Ready|Send|Start)"),
+    (r"py:class", r"(.*\.)?(_[PRTU]|Action|Application|Authenticate|FrozenJson|Handler|Inbound|Json|ManagerWrapper)"),
+    (r"py:class", r"(.*\.)?(Ready|Receive|Scope|Send|Start)"),
     (r"py:class", r"(.*\.)?Variable"),
     (r"py:(class|obj)", r"ws_isolation\.router\.(_Plain|_T)"),
     # What the cores take and give: their tables are generated.

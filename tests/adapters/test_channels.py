@@ -14,6 +14,7 @@ from typing import Any
 import attrs
 import pytest
 from django.http import HttpResponse
+from django.utils.functional import SimpleLazyObject
 
 from tests.adapters.shared import Message, Wire, authenticate, check_missing_extra, http_scope, websocket_scope
 from tests.backplanes.shared import nodes
@@ -35,21 +36,6 @@ class Guest:
     """
     Whom Django takes for nobody.
     """
-
-
-class Lazy:
-    """
-    What Channels puts into the scope: it says that it is of the class of what it stands for.
-    """
-
-    @property  # type: ignore[misc]  # typeshed has it settable
-    def __class__(self) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """
-        The class of the user.
-        """
-        return User
-
-    pk = 7
 
 
 async def by_user(handshake: Handshake) -> UserExecutionContext | None:
@@ -78,10 +64,10 @@ class Request:
 
 
 @pytest.mark.requirement("P1")
-@pytest.mark.parametrize("user", [User(), Lazy()])
+@pytest.mark.parametrize("user", [User(), SimpleLazyObject(User)])
 async def test_user_of_the_scope(user: object) -> None:
     """
-    A socket belongs to the user whom Channels has signed in.
+    A socket belongs to the user whom Channels has signed in, which it hands over as a lazy object.
     """
     seen: list[str] = []
 

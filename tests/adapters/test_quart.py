@@ -8,7 +8,7 @@ import asyncio
 from typing import Any
 
 import pytest
-from quart import Quart
+from quart import Quart, has_websocket_context
 
 from tests.adapters.shared import Wire, authenticate, check_missing_extra, websocket_scope
 from tests.backplanes.shared import nodes
@@ -31,7 +31,8 @@ def app_of(factory: ManagerFactory, who: Any = authenticate, handler: Any = unti
         await quart.serve(factory, who, handler, **options)
 
     async def hasty() -> None:
-        async with asyncio.timeout(0.05):
+        async with asyncio.timeout(None) as limit:
+            app.config["LIMIT"] = limit
             await quart.serve(factory, who, handler, **options)
 
     async def push() -> str:
@@ -133,6 +134,51 @@ async def test_client_that_leaves() -> None:
     await settle()
 
 
+@pytest.mark.requirement("P2")
+async def test_missing_shield_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    If Quart's cancellation reached the session, each client that left would count as an internal error.
+    """
+
+    class Unshielded:
+        """
+        asyncio, in which nothing is shielded.
+        """
+
+        def __getattr__(self, name: str) -> Any:
+            return (lambda task: task) if name == "shield" else getattr(asyncio, name)
+
+    monkeypatch.setattr(quart, "asyncio", Unshielded())
+    factory = ManagerFactory()
+    wire, task = await connected(app_of(factory))
+    wire.tell("websocket.disconnect", code=1001)
+    await settle()
+
+    assert task.done()
+    assert {4300: 1} == factory.stats().closes
+
+
+@pytest.mark.requirement("P1")
+async def test_no_proxy_of_quart_is_inherited() -> None:
+    """
+    Neither ``authenticate`` nor the handler sees a request of Quart's: none can be mistaken for another.
+    """
+    seen: list[bool] = []
+
+    async def looking(handshake: Handshake) -> UserExecutionContext | None:
+        seen.append(has_websocket_context())
+        assert "/ws" == quart.scope_of(handshake)["path"]
+        return await authenticate(handshake)
+
+    async def handler(_session: Session) -> None:
+        seen.append(has_websocket_context())
+
+    wire, _task = await connected(app_of(ManagerFactory(), looking, handler))
+
+    assert [False, False] == seen
+    assert 1000 == wire.sent[-1]["code"]
+
+
 async def test_client_that_leaves_while_it_is_authenticated() -> None:
     """
     Nothing is accepted any more, and nothing is left.
@@ -163,7 +209,9 @@ async def test_time_out_around_the_route(*, goodbye: bool) -> None:
     """
     factory = ManagerFactory()
     options = {} if goodbye else {"wire": PlainWire(lambda _envelope: None)}
-    wire, task = await connected(app_of(factory, **options), path="/hasty", subprotocols=[])
+    app = app_of(factory, **options)
+    wire, task = await connected(app, path="/hasty", subprotocols=[])
+    app.config["LIMIT"].reschedule(asyncio.get_running_loop().time())
     async with asyncio.timeout(5):
         await asyncio.wait({task})
 

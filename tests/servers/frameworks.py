@@ -54,7 +54,8 @@ def channels_app(
     Return it in Django Channels.
     """
     consumer: Any = channels.consumer(factory, authenticate, handler)
-    router: Any = ProtocolTypeRouter({"websocket": URLRouter([path("ws", consumer)])})
+    routes: Any = [path("ws", consumer)]
+    router: Any = ProtocolTypeRouter({"websocket": URLRouter(routes)})
     return channels.lifespan(factory, router)
 
 
