@@ -106,6 +106,10 @@ class MeasuredEngine:
             "commands": float(found["total_commands_processed"]),
         }
 
+    def memory(self) -> int:
+        """Return the bytes that it has allocated."""
+        return int(figures(self.ask("INFO memory"))["used_memory"])
+
 
 class _Counts(Protocol):
     def usage(self) -> dict[str, float]: ...

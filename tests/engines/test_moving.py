@@ -210,11 +210,22 @@ def goes(_moving: Moving, _job: Job, _node: tuple[str, int], _now: float, /) -> 
     return True
 
 
-def asks(engine: Liar) -> bytes:
+def asks(engine: Liar, host: str = "127.0.0.1") -> bytes:
     """
     Return how a node says that *engine* is to be asked this once.
     """
-    return b"-ASK 7 127.0.0.1:%d\r\n" % engine.port
+    return b"-ASK 7 %b:%d\r\n" % (host.encode(), engine.port)
+
+
+async def test_a_node_that_does_not_know_its_host() -> None:
+    """
+    Where no host is named, it is the one that said so.
+    """
+    async with pair(EXISTS=b"") as (one, two, plane):
+        one.answers["EXISTS"] = asks(two, "")
+
+        assert not await plane.bars(ALICE)
+        assert [b"ASKING", b"EXISTS"] == [one[0] for one in two.heard if one[0] in (b"ASKING", b"EXISTS")]
 
 
 @pytest.mark.parametrize("broken", [False, True])

@@ -16,13 +16,12 @@ import asyncio
 from collections.abc import Callable
 from contextvars import Context
 from functools import partial
-from typing import TYPE_CHECKING, Final, TypeVar, final
+from typing import TYPE_CHECKING, Final, TypeVar, cast, final
 
 from ...errors import SettingsError
 from ...ids import new_fractions
 from .backoff import delay
 from .draining import DRAIN_SECONDS, drained
-from .jobs import Ask
 from .links import Links, Node
 from .moving import Moving
 from .pending import Job, Pending
@@ -33,6 +32,7 @@ if TYPE_CHECKING:
     from .address import Address
     from .bounds import Bounds
     from .finding import Finder
+    from .jobs import Ask
     from .link import Link
     from .opening import Checked
 
@@ -156,7 +156,7 @@ class Cluster:
     def _is_asked(self, link: Link, job: Job, place: Node) -> bool:
         """Ask the node that the slot is on its way to; False where that has to wait."""
         node = (place[0] or self._links.host_of(link), place[1])
-        if slot_of(job.key) in self._unsettled or not isinstance(job, Ask):
+        if slot_of(job.key) in self._unsettled:
             return False
         try:
             there = self._links.get(node) or self._make(self._finder.node(*node), self)
@@ -167,7 +167,7 @@ class Cluster:
         if not self._moving.may_go(job, node, self._loop.time()):
             return False
         job.asking = True
-        job.answer.add_done_callback(partial(self._was_done, job))
+        cast("Ask[object]", job).answer.add_done_callback(partial(self._was_done, job))  # what has a key is one
         there.add(job)
         return True
 
