@@ -10,6 +10,7 @@ import importlib
 import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from contextvars import ContextVar
 from types import ModuleType
 from typing import Any
 
@@ -75,6 +76,7 @@ def test_handshake_of_a_request() -> None:
     assert ("/a b", "x=%41+1&cursor=a", "http") == (shaken.path, shaken.query_string, shaken.scheme)
     assert ("one", "two", "three") == shaken.subprotocols
     assert {"x": "A 1", "cursor": "a"} == shaken.query
+    assert "https" == _aiohttp.handshake_of(make_mocked_request("GET", "/", sslcontext=object())).scheme
 
 
 async def test_handshake_on_a_server() -> None:
@@ -184,6 +186,35 @@ async def test_manager_while_the_engine_is_down() -> None:
 
     assert "1" == refused.value.headers["Retry-After"]
     assert "canary" not in str(refused.value.text)
+
+
+@pytest.mark.requirement("I5", "P1")
+async def test_variables_of_middleware() -> None:
+    """
+    What middleware put into context variables is seen by no code of the application that runs for a session.
+    """
+    user: ContextVar[str] = ContextVar("user", default="nobody")
+    seen: list[str] = []
+
+    @web.middleware
+    async def setting(request: web.Request, handler: Any) -> web.StreamResponse:
+        user.set("mallory")
+        answer: web.StreamResponse = await handler(request)
+        return answer
+
+    async def looking(handshake: Handshake) -> UserExecutionContext:
+        seen.append(user.get())
+        return await by_token(handshake)
+
+    async def handler(_session: Session) -> None:
+        seen.append(user.get())
+
+    app = application(Served(ManagerFactory(), handler, looking))
+    app.middlewares.append(setting)
+    async with running(app) as address, client(address) as tab:
+        await tab.rest()
+
+    assert ["nobody"] * 2 == seen
 
 
 # The end.
