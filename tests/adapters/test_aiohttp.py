@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 import builtins
 import importlib
+import ssl
 import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -76,7 +77,10 @@ def test_handshake_of_a_request() -> None:
     assert ("/a b", "x=%41+1&cursor=a", "http") == (shaken.path, shaken.query_string, shaken.scheme)
     assert ("one", "two", "three") == shaken.subprotocols
     assert {"x": "A 1", "cursor": "a"} == shaken.query
-    assert "https" == _aiohttp.handshake_of(make_mocked_request("GET", "/", sslcontext=object())).scheme
+    assert (
+        "https"
+        == _aiohttp.handshake_of(make_mocked_request("GET", "/", sslcontext=ssl.create_default_context())).scheme
+    )
 
 
 async def test_handshake_on_a_server() -> None:

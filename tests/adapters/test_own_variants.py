@@ -5,14 +5,16 @@ Adapters with one thing taken out: a real client notices each.
 from __future__ import annotations
 
 import logging
+from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack
-from typing import Any, Final
+from typing import Final
 
 import pytest
 from aiohttp import web
+from websockets.exceptions import ConnectionClosed
 
 from tests.adapters import own_servers
-from tests.adapters.test_own_servers import Broken, frame
+from tests.adapters.own_frames import Broken, frame
 from tests.servers.raw import connected, upgrade
 from tests.servers.running import client, until_gone
 from ws_isolation import ManagerFactory, Session, Settings, events
@@ -46,7 +48,7 @@ def does_not_drain(patch: pytest.MonkeyPatch) -> None:
     """
 
     def lifespan(app: web.Application, factory: ManagerFactory) -> None:
-        async def running(_app: web.Application) -> Any:
+        async def running(_app: web.Application) -> AsyncGenerator[None]:
             async with factory:
                 yield
 
@@ -63,7 +65,7 @@ def encodes_there(patch: pytest.MonkeyPatch) -> None:
     async def send(transport: _websockets.WebsocketsTransport, text: str, /) -> None:
         try:
             await transport._connection.send(text)
-        except _websockets.ConnectionClosed as closed:
+        except ConnectionClosed as closed:
             raise TransportClosedError from closed
 
     patch.setattr(_websockets.WebsocketsTransport, "send", send)
