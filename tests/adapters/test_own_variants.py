@@ -39,7 +39,11 @@ def shows_the_names(patch: pytest.MonkeyPatch) -> None:
     """
     Hand the client's names to aiohttp.
     """
-    patch.setattr(web.Request, "clone", lambda request, **_: request)
+
+    def same(request: web.Request, **_: object) -> web.Request:
+        return request
+
+    patch.setattr(web.Request, "clone", same)
 
 
 def does_not_drain(patch: pytest.MonkeyPatch) -> None:
