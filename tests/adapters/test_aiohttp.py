@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 import builtins
 import importlib
+import signal
 import ssl
 import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -245,6 +246,45 @@ async def test_handler_that_is_cancelled() -> None:
             await ended.wait()
 
     assert 0 == factory.stats().sessions
+
+
+@pytest.mark.scenario("S26")
+def test_signals_that_nobody_handles() -> None:
+    """
+    SIGTERM that nobody handles ends the application as aiohttp does; what was taken is given back, or left to others.
+    """
+
+    class Loop:
+        """
+        A loop that calls at once.
+        """
+
+        def call_soon_threadsafe(self, callback: Callable[[], None]) -> None:
+            """
+            Call *callback*.
+            """
+            callback()
+
+    def somebody_else(_number: int, _frame: object) -> None:
+        pass
+
+    loop: Any = Loop()
+    before = signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    try:
+        with aiohttp._ended_by_signals(loop):
+            taken: Any = signal.getsignal(signal.SIGTERM)
+            with pytest.raises(web.GracefulExit):
+                taken(signal.SIGTERM, None)
+        given_back = signal.getsignal(signal.SIGTERM)
+        with aiohttp._ended_by_signals(loop):
+            signal.signal(signal.SIGTERM, somebody_else)
+        left = signal.getsignal(signal.SIGTERM)
+        with aiohttp._ended_by_signals(loop):
+            assert somebody_else is signal.getsignal(signal.SIGTERM)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+    assert (signal.SIG_DFL, somebody_else) == (given_back, left)
 
 
 @pytest.mark.scenario("S26", "S32")
