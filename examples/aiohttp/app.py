@@ -94,4 +94,5 @@ def application() -> web.Application:
 
 if __name__ == "__main__":
     port = int(sys.argv[1]) if len(sys.argv) > 1 else 8080
-    web.run_app(application(), sock=socket.create_server(("127.0.0.1", port)))
+    listening = socket.create_server(("127.0.0.1", port))
+    web.run_app(application(), sock=listening, handle_signals=False)  # lifespan() does, and drains first

@@ -77,7 +77,7 @@ async def by_aiohttp(served: Served) -> AsyncGenerator[str]:
     Serve with aiohttp.
     """
     listener = listening(served.send_buffer)
-    runner = web.AppRunner(application(served), shutdown_timeout=10)
+    runner = web.AppRunner(application(served), shutdown_timeout=1)
     await runner.setup()
     try:
         await web.SockSite(runner, listener).start()

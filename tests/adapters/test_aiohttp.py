@@ -7,9 +7,12 @@ from __future__ import annotations
 import asyncio
 import builtins
 import importlib
+import signal
+import ssl
 import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from contextvars import ContextVar
 from types import ModuleType
 from typing import Any
 
@@ -75,6 +78,10 @@ def test_handshake_of_a_request() -> None:
     assert ("/a b", "x=%41+1&cursor=a", "http") == (shaken.path, shaken.query_string, shaken.scheme)
     assert ("one", "two", "three") == shaken.subprotocols
     assert {"x": "A 1", "cursor": "a"} == shaken.query
+    assert (
+        "https"
+        == _aiohttp.handshake_of(make_mocked_request("GET", "/", sslcontext=ssl.create_default_context())).scheme
+    )
 
 
 async def test_handshake_on_a_server() -> None:
@@ -186,6 +193,35 @@ async def test_manager_while_the_engine_is_down() -> None:
     assert "canary" not in str(refused.value.text)
 
 
+@pytest.mark.requirement("I5", "P1")
+async def test_variables_of_middleware() -> None:
+    """
+    What middleware put into context variables is seen by no code of the application that runs for a session.
+    """
+    user: ContextVar[str] = ContextVar("user", default="nobody")
+    seen: list[str] = []
+
+    @web.middleware
+    async def setting(request: web.Request, handler: Any) -> web.StreamResponse:
+        user.set("mallory")
+        answer: web.StreamResponse = await handler(request)
+        return answer
+
+    async def looking(handshake: Handshake) -> UserExecutionContext:
+        seen.append(user.get())
+        return await by_token(handshake)
+
+    async def handler(_session: Session) -> None:
+        seen.append(user.get())
+
+    app = application(Served(ManagerFactory(), handler, looking))
+    app.middlewares.append(setting)
+    async with running(app) as address, client(address) as tab:
+        await tab.rest()
+
+    assert ["nobody"] * 2 == seen
+
+
 # The end.
 
 
@@ -210,6 +246,45 @@ async def test_handler_that_is_cancelled() -> None:
             await ended.wait()
 
     assert 0 == factory.stats().sessions
+
+
+@pytest.mark.scenario("S26")
+def test_signals_that_nobody_handles() -> None:
+    """
+    SIGTERM that nobody handles ends the application as aiohttp does; what was taken is given back, or left to others.
+    """
+
+    class Loop:
+        """
+        A loop that calls at once.
+        """
+
+        def call_soon_threadsafe(self, callback: Callable[[], None]) -> None:
+            """
+            Call *callback*.
+            """
+            callback()
+
+    def somebody_else(_number: int, _frame: object) -> None:
+        pass
+
+    loop: Any = Loop()
+    before = signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    try:
+        with aiohttp._ended_by_signals(loop):
+            taken: Any = signal.getsignal(signal.SIGTERM)
+            with pytest.raises(web.GracefulExit):
+                taken(signal.SIGTERM, None)
+        given_back = signal.getsignal(signal.SIGTERM)
+        with aiohttp._ended_by_signals(loop):
+            signal.signal(signal.SIGTERM, somebody_else)
+        left = signal.getsignal(signal.SIGTERM)
+        with aiohttp._ended_by_signals(loop):
+            assert somebody_else is signal.getsignal(signal.SIGTERM)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+    assert (signal.SIG_DFL, somebody_else) == (given_back, left)
 
 
 @pytest.mark.scenario("S26", "S32")

@@ -11,7 +11,6 @@ import signal
 import sys
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from pathlib import Path
 
 import httpx
 import pytest
@@ -35,36 +34,38 @@ class Running:
 
     async def stopped(self, *tabs: Client) -> list[tuple[int, str]]:
         """
-        Send SIGTERM; return how each tab was closed, once the process has ended and said nothing of an error.
+        Send SIGTERM; return how each tab was closed, once the process has ended and showed no traceback.
         """
         self.process.send_signal(signal.SIGTERM)
         rests = [await tab.rest() for tab in tabs]
         async with asyncio.timeout(20):
             _, printed = await self.process.communicate()
-        assert b"" == printed
+        assert b"Traceback" not in printed
         assert self.process.returncode in {0, -signal.SIGTERM}
         assert all(rest.frames[-1]["type"] == "ws.goodbye" for rest in rests)
         return [(rest.code, rest.reason.split(";")[0]) for rest in rests]
 
 
 @asynccontextmanager
-async def started(name: str) -> AsyncGenerator[Running]:
+async def started(name: str, *command: str) -> AsyncGenerator[Running]:
     """
-    Start an example on a free port of loopback.
+    Start an example on a free port of loopback, or *command* in its folder.
     """
-    path: Path = EXAMPLES / name / "app.py"
     process = await asyncio.create_subprocess_exec(
         sys.executable,
-        str(path),
-        "0",
+        *(command or ("app.py", "0")),
+        cwd=EXAMPLES / name,
         env={**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONPATH": str(PACKAGE.parent)},
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
-    assert process.stdout is not None
+    says = process.stderr if command else process.stdout
+    assert says is not None
     try:
         async with asyncio.timeout(20):
-            while not (found := re.search(rb"Running on \w+://(127\.0\.0\.1:\d+)", await process.stdout.readline())):
+            while not (
+                found := re.search(rb"(?:Running on|Listening at:) \w+://(127\.0\.0\.1:\d+)", await says.readline())
+            ):
                 assert process.returncode is None
         yield Running(process, found[1].decode())
     finally:
@@ -100,6 +101,21 @@ async def test_aiohttp() -> None:
     assert ({"tabs": 1}, 401) == (pushed.json(), refused.status_code)
     assert ("hello", 1) == (news["data"]["value"], news["seq"])
     assert [(4200, "drain")] * 3 == ends
+
+
+@pytest.mark.scenario("S26")
+@pytest.mark.requirement("P2")
+async def test_aiohttp_under_gunicorn() -> None:
+    """
+    The worker of aiohttp for gunicorn drains first as well.
+    """
+    worker = ("--worker-class", "aiohttp.GunicornWebWorker", "--bind", "127.0.0.1:0", "--no-control-socket")
+    async with started("aiohttp", "-m", "gunicorn", *worker, "app:application()") as example:
+        async with client(example.address, "alice-token") as tab:  # the kernel keeps it until the worker is there
+            await tab.until("ws.welcome")
+            ends = await example.stopped(tab)
+
+    assert [(4200, "drain")] == ends
 
 
 @pytest.mark.scenario("S26", "S27")

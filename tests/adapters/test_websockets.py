@@ -141,6 +141,27 @@ async def test_defect_before_an_answer() -> None:
     assert [500, 500] == statuses
 
 
+@pytest.mark.requirement("P5")
+async def test_nothing_kept_of_handshakes() -> None:
+    """
+    Whether a handshake was accepted, refused, broken or left, nothing of it is kept.
+    """
+    factory = ManagerFactory()
+    options = endpoint(factory, by_token, until_gone)
+    served: Any = options["handler"]
+    listener = listening()
+    address = address_of(listener)
+    async with serve(**options, sock=listener), factory:
+        async with client(address) as tab:
+            await tab.until("ws.welcome")
+            assert 1 == len(served.__self__._openings)
+        await answer_to(address, upgrade(address, "Origin: https://evil.com"))
+        await answer_to(address, upgrade(address).replace(b"AAAA==", b"AA=="))
+        async with connected(address) as raw:
+            raw.writer.write(upgrade(address, "Authorization: Bearer alice"))
+        await until(lambda: not served.__self__._openings)
+
+
 async def test_opened_too_late() -> None:
     """
     A connection that nobody waits for any more is dropped, and not served.

@@ -7,11 +7,16 @@ orderly end, ``manager`` hands an HTTP handler the manager of its own user.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from typing import TYPE_CHECKING
+import asyncio
+import signal
+import threading
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final
 
 from ..errors import MissingExtraError
 from ..serving import Authenticate, serve_opening
+from ..signals import SIGNALS, drain_first
 from ..wire import DEFAULT_WIRE, Wire
 from ._requests import Refused, manager_of
 
@@ -30,7 +35,8 @@ if TYPE_CHECKING:
 
 __all__ = ("lifespan", "manager", "serve")
 
-_REFUSALS = {401: web.HTTPUnauthorized, 403: web.HTTPForbidden, 503: web.HTTPServiceUnavailable}
+_UNHANDLED: Final = (signal.SIG_DFL, signal.default_int_handler)
+_REFUSALS: Final = {401: web.HTTPUnauthorized, 403: web.HTTPForbidden, 503: web.HTTPServiceUnavailable}
 
 
 async def serve(
@@ -74,21 +80,44 @@ def lifespan(app: web.Application, factory: ManagerFactory, /) -> None:
     """
     Let *factory* begin and end with *app*: ``lifespan(app, factory)`` before the application runs.
 
-    On shutdown aiohttp stops to listen, then every session is drained with 4200, and only then does
-    aiohttp wait for its handlers; so sockets are told whatever the signal or the runner.
-    An application that has a ``cleanup_ctx`` of its own writes ``async with factory:`` there, and adds
-    ``factory.drain()`` to its ``on_shutdown``.
+    On shutdown every session is drained with 4200 before aiohttp waits for its handlers, whatever the runner.
+    But from the first moment of its shutdown aiohttp reads nothing any more. With
+    ``web.run_app(app, handle_signals=False)`` SIGINT and SIGTERM drain first, and then begin it; any
+    Python function that handles them already is called after the drain, see ``signals.drain_first()``.
     """
 
     async def running(_app: web.Application) -> AsyncGenerator[None]:
-        async with factory:
-            yield
+        with _ended_by_signals(asyncio.get_running_loop()):
+            async with factory, drain_first(factory):
+                yield
 
     async def drain(_app: web.Application) -> None:
         await factory.drain()
 
     app.cleanup_ctx.append(running)
     app.on_shutdown.append(drain)
+
+
+@contextmanager
+def _ended_by_signals(loop: asyncio.AbstractEventLoop) -> Generator[None]:
+    """End the application as aiohttp does, on signals that nobody else handles."""
+
+    def end(_number: int, _frame: object) -> None:
+        loop.call_soon_threadsafe(_raise_exit)
+
+    is_main = threading.current_thread() is threading.main_thread()
+    taken = [one for one in SIGNALS if is_main and signal.getsignal(one) in _UNHANDLED]
+    before = [signal.signal(one, end) for one in taken]
+    try:
+        yield
+    finally:
+        for number, handler in zip(taken, before, strict=True):
+            if signal.getsignal(number) is end:  # unless somebody else has taken its place
+                signal.signal(number, handler)
+
+
+def _raise_exit() -> None:
+    raise web.GracefulExit
 
 
 def manager(
