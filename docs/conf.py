@@ -45,7 +45,7 @@ nitpick_ignore_regex = [
     ),
     (
         r"py:.*",
-        r"(AbstractAsyncContextManager|concurrent\.futures\.Future|Request|Self|TracebackType|UnsetType|WebSocket|datetime)",
+        r"(AbstractAsyncContextManager|concurrent\.futures\.Future|Request|Response|Self|TracebackType|UnsetType|WebSocket|datetime)",
     ),
     # Names for other types, which Sphinx takes for classes.
     (r"py:class", r"(.*\.)?(_T|Action|Authenticate|FrozenJson|Handler|Inbound|Json|ManagerWrapper|Send|Start)"),

@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from ..handshake import Handshake
 
 _ALWAYS: Final = {"Cache-Control": "no-store", "Content-Type": "application/json"}
-_STATUSES: Final = {ForbiddenError: 403, AccessError: 401, RateLimitedError: 429, EngineUnavailableError: 503}
-"""Of an error's classes the first that is here says it."""
 _RETRY: Final = {"Retry-After": "1"}
 
 
@@ -61,10 +59,21 @@ async def issued(
         context = await identify(handshake, factory, authenticate, "ticket()")
         ticket = await tickets.issue(context, origin=handshake.origin)
     except (AccessError, RateLimitedError, EngineUnavailableError) as error:
-        status = next(number for kind, number in _STATUSES.items() if isinstance(error, kind))
-        return _refused(status, str(error), handshake)
+        return _refused(_status_of(error), str(error), handshake)
     body = msgspec.json.encode({"ticket": ticket.value, "seconds": ticket.seconds})
     return Answer(200, _ALWAYS, body)
+
+
+def _status_of(error: AccessError | RateLimitedError | EngineUnavailableError) -> int:
+    match error:
+        case ForbiddenError():
+            return 403
+        case AccessError():
+            return 401
+        case RateLimitedError():
+            return 429
+        case EngineUnavailableError():
+            return 503
 
 
 def _refused(status: int, problem: str, handshake: Handshake) -> Answer:
