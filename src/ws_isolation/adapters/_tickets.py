@@ -65,15 +65,9 @@ async def issued(
 
 
 def _status_of(error: AccessError | RateLimitedError | EngineUnavailableError) -> int:
-    match error:
-        case ForbiddenError():
-            return 403
-        case AccessError():
-            return 401
-        case RateLimitedError():
-            return 429
-        case EngineUnavailableError():
-            return 503
+    if isinstance(error, AccessError):
+        return 403 if isinstance(error, ForbiddenError) else 401
+    return 429 if isinstance(error, RateLimitedError) else 503
 
 
 def _refused(status: int, problem: str, handshake: Handshake) -> Answer:
