@@ -104,6 +104,8 @@ async def identify(
     """
     Run ``authenticate`` within its deadline, with clean context variables, and pass the gate. For adapters.
 
+    A refusal is logged, with the sources of credentials and without their values.
+
     Raises:
         AccessError: It refused, or returned None or an expired context.
         ContextError: It returned something that is no intact context.
@@ -112,7 +114,18 @@ async def identify(
         Exception: Whatever else it raised.
     """
     identifying = _identify(handshake, factory, authenticate, caller)
-    return await asyncio.create_task(identifying, name="ws-identify", context=factory.clean_context())
+    try:
+        return await asyncio.create_task(identifying, name="ws-identify", context=factory.clean_context())
+    except AccessError as error:
+        report(
+            logging.WARNING,
+            f"{caller}: refused by authenticate",
+            error=error,
+            path=handshake.path,
+            sources=",".join(handshake.credential_sources()),
+            client=handshake.client,
+        )
+        raise
 
 
 async def _serve(
