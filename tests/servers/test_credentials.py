@@ -25,6 +25,7 @@ from ws_isolation.credentials.jwks import Jwks
 from ws_isolation.credentials.jwt import JwtAuthenticate
 from ws_isolation.credentials.starlette_sessions import SessionAuthenticate
 from ws_isolation.credentials.tickets import TicketAuthenticate, Tickets
+from ws_isolation.testing import FakeClock
 
 
 def token_of(user: str, seconds: float = 60, **options: Any) -> str:
@@ -77,16 +78,26 @@ async def test_keys_of_an_issuer() -> None:
         asked.append(request.url.path)
         return Response(published(*keys))
 
+    clock = FakeClock()
+    codes: list[int | None] = []
     async with running(Starlette(routes=[Route("/keys", issue)])) as issuer:
-        check = by_jwt(Jwks(f"http://{issuer}/keys", retry_seconds=1.0, max_age_seconds=3.0), "RS256")
+        check = by_jwt(Jwks(f"http://{issuer}/keys", clock=clock), "RS256")
         async with running(websocket_app(ManagerFactory(), authenticate=check)) as address:
-            codes: list[int | None] = []
-            for key, name in ((RSA, "one"), (RSA, "one"), (OTHER_RSA, "two")):
+
+            async def come(key: Any, name: str) -> None:
                 async with client(address, token_of("alice", algorithm="RS256", key=key, kid=name)) as alice:
                     codes.append((await alice.next()).get("code"))
 
-    assert [None, None, 4001] == codes
-    assert ["/keys"] == asked
+            await come(RSA, "one")
+            await come(RSA, "one")
+            keys[:] = [jwk(OTHER_RSA, "two")]
+            await come(OTHER_RSA, "two")
+            await clock.advance(30)
+            await come(OTHER_RSA, "two")
+            await come(RSA, "one")
+
+    assert [None, None, 4001, None, 4001] == codes
+    assert ["/keys"] * 2 == asked
 
 
 @pytest.mark.scenario("S53")
