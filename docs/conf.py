@@ -46,7 +46,7 @@ nitpick_ignore_regex = [
     ),
     (
         r"py:.*",
-        r"('deflate'|AbstractAsyncContextManager|concurrent\.futures\.Future|Request|Self|TracebackType|UnsetType|WebSocket|datetime)",
+        r"('deflate'|AbstractAsyncContextManager|concurrent\.futures\.Future|Request|Response|Self|TracebackType|UnsetType|WebSocket|datetime)",
     ),
     (r"py:.*", r"(HTTPException|HttpResponse|Litestar|WebsocketRouteHandler)"),
     # Names for other types, which Sphinx takes for classes.

@@ -188,6 +188,25 @@ async def test_token_in_the_query(caplog: pytest.LogCaptureFixture) -> None:
     assert "canary" not in caplog.text
 
 
+@pytest.mark.requirement("WS-07")
+async def test_missing_look_at_the_query_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    Without the look at the query an application that reads it lets the client in, which the test above denies.
+    """
+
+    async def authenticate(shaken: Handshake) -> UserExecutionContext:
+        return make_context(shaken.query["token"])
+
+    def unseen(shaken: Handshake, _: ManagerFactory) -> Handshake:
+        return shaken
+
+    monkeypatch.setattr("ws_isolation.serving._with_query_judged", unseen)
+    opening = MemoryOpening(handshake(query="token=alice"))
+    await served(opening, ManagerFactory(), authenticate)
+
+    assert ["ws.welcome"] == opening.transport.types()
+
+
 async def test_authentication_takes_too_long() -> None:
     """
     After ``auth_seconds`` the client is told 4300: its credential is not at fault.

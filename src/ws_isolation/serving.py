@@ -107,6 +107,8 @@ async def identify(
     """
     Run ``authenticate`` within its deadline, with clean context variables, and pass the gate. For adapters.
 
+    A refusal is logged, with the sources of credentials and without their values.
+
     Raises:
         AccessError: It refused, or returned None or an expired context; or a trusted proxy's header is malformed.
         ContextError: It returned something that is no intact context.
@@ -119,7 +121,18 @@ async def identify(
     except Unreadable as error:
         raise ForbiddenError(str(error)) from error
     identifying = _identify(seen, factory, authenticate, caller)
-    return await asyncio.create_task(identifying, name="ws-identify", context=factory.clean_context())
+    try:
+        return await asyncio.create_task(identifying, name="ws-identify", context=factory.clean_context())
+    except AccessError as error:
+        report(
+            logging.WARNING,
+            f"{caller}: refused by authenticate",
+            error=error,
+            path=seen.path,
+            sources=",".join(seen.credential_sources()),
+            client=seen.client,
+        )
+        raise
 
 
 async def _serve(

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import pytest
 
+from tests.credentials import django_site
 from tests.layers import PACKAGE
 from ws_isolation import errors
 
@@ -45,7 +46,7 @@ def test_sessions(engine: str, tmp_path: Path) -> None:
 
     Sessions are read and not written, whatever is found.
     """
-    got: dict[str, Any] = json.loads(printed("-m", "tests.credentials.django_site", str(tmp_path), engine))
+    got: dict[str, Any] = json.loads(printed("-m", django_site.__name__, str(tmp_path), engine))
     seen = got["seen"]
 
     assert ["1", "t", True] == seen.pop("context")

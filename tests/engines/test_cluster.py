@@ -12,10 +12,13 @@ import pytest
 from tests.engines.many import ClusterOfThree, cluster, told, wait_until
 from tests.engines.nodes import nodes, until
 from tests.engines.running import Engine, found
+from ws_isolation import UserExecutionContext, errors
 from ws_isolation.backplanes.redis import RedisBackplane
 from ws_isolation.backplanes.redis.names import Names
 from ws_isolation.backplanes.redis.slots import slot_of
+from ws_isolation.credentials.tickets import Tickets
 from ws_isolation.keys import Identity
+from ws_isolation.testing import make_context
 from ws_isolation.testing.check_backplane import check_backplane
 
 
@@ -111,6 +114,23 @@ async def test_users_of_every_node(shared: ClusterOfThree) -> None:
             await one.factory.revoke(client.session.context)
             await until(lambda client=client: client.task.done())  # type: ignore[misc]
             assert client.transport.closed == (4010, "revoked")
+
+
+@pytest.mark.requirement("WS-06", "WS-33")
+async def test_tickets(shared: ClusterOfThree) -> None:
+    """
+    Tickets lie on all nodes, wherever their users do: each lets in one of those who come with it.
+    """
+    async with nodes(shared.url) as (one, two):
+        giving, taking = Tickets(one.plane), Tickets(two.plane)
+        users = [user_at(shared, engine, "ticket") for engine in shared.masters] * 10
+        tickets = await asyncio.gather(*(giving.issue(make_context(user)) for user in users))
+        twice = [taking.redeem(ticket.value) for ticket in tickets] + [giving.redeem(t.value) for t in tickets]
+        came = await asyncio.gather(*twice, return_exceptions=True)
+
+    got = [made.user_id for made in came if isinstance(made, UserExecutionContext)]
+    assert sorted(users) == sorted(got)
+    assert 30 == len([error for error in came if isinstance(error, errors.UnauthenticatedError)])
 
 
 @pytest.mark.scenario("S51")

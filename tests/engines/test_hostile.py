@@ -20,6 +20,7 @@ from ws_isolation.backplanes.redis import RedisBackplane
 from ws_isolation.backplanes.redis.letters import Letters, Signal
 from ws_isolation.backplanes.redis.line import pack
 from ws_isolation.backplanes.redis.names import Names
+from ws_isolation.credentials.tickets import Tickets
 from ws_isolation.ids import new_uuid7
 from ws_isolation.keys import Identity
 from ws_isolation.stream import Draft
@@ -287,8 +288,8 @@ async def test_cut_connections(engine: Engine, kill: bytes) -> None:
 
 RIGHTS: Final = (
     b"resetkeys resetchannels ~{ws.0.* &{ws.0.* -@all +hello +auth +client|setname +select +time +script|load +evalsha "
-    b"+publish +subscribe +unsubscribe +exists +get +set +del +expire +pexpire +pexpireat +pexpiretime "
-    b"+xadd +xrange +xrevrange +zadd +zrange +zrevrange +zscore +zrem +zremrangebyscore +zremrangebyrank "
+    b"+publish +subscribe +unsubscribe +exists +get +getdel +set +del +expire +pexpire +pexpireat +pexpiretime "
+    b"+xadd +xrange +xrevrange +zadd +zcard +zrange +zrevrange +zscore +zrem +zremrangebyscore +zremrangebyrank "
     b"+hget +hset +hdel +hgetall"
 )
 """As the documentation has them."""
@@ -311,6 +312,8 @@ async def test_few_rights_are_enough(engine: Engine) -> None:
         await one.factory.revoke(Identity(None, "alice"))
         await until(lambda: client.transport.closed)
         assert await two.factory.lift(Identity(None, "alice"))
+        ticket = await Tickets(one.plane).issue(make_context("bob"))
+        assert "bob" == (await Tickets(two.plane).redeem(ticket.value)).user_id
         (note,) = two.plane.notes()
         denied = engine.ask(b"ACL LOG").count(b"reason")
 

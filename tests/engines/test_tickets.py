@@ -103,7 +103,7 @@ async def test_time_and_number(shared_engine: Engine) -> None:
     A ticket ends by the engine's clock; an identity gets so many in that time, on all nodes, used or not.
     """
     async with nodes(shared_engine.url, 2) as (one, two):
-        sides = [Tickets(node.plane, seconds=1, most=2) for node in (one, two)]
+        sides = [Tickets(node.plane, seconds=3, most=2) for node in (one, two)]
         asked = somebody()
         first, _ = [await side.issue(asked) for side in sides]
         await sides[1].redeem(first.value)
@@ -111,7 +111,7 @@ async def test_time_and_number(shared_engine: Engine) -> None:
             with pytest.raises(errors.RateLimitedError):
                 await side.issue(asked)
         await sides[0].issue(somebody())
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(20):
             while True:
                 try:
                     await sides[0].issue(asked)
@@ -125,8 +125,8 @@ async def test_time_and_number(shared_engine: Engine) -> None:
             shared_engine, ("PTTL", names.ticket(_key(ticket.value))), ("PTTL", names.given(identity_of(fresh)))
         )
 
-    assert 0 < lasts <= 1_000
-    assert 0 < given <= 1_000
+    assert 0 < lasts <= 3_000
+    assert 0 < given <= 3_000
 
 
 @pytest.mark.requirement("WS-06", "WS-22", "P1")

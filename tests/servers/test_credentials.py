@@ -11,17 +11,21 @@ from typing import Any
 import httpx
 import pytest
 from starlette.applications import Starlette
+from starlette.middleware.sessions import SessionMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
+from websockets.exceptions import InvalidStatus
 
 from tests.credentials.tokens import AUDIENCE, ISSUER, OTHER_RSA, RSA, SECRET, jwk, published, signed
 from tests.servers.running import SUBPROTOCOL, client, running, websocket_app
-from ws_isolation import ManagerFactory, Settings
+from ws_isolation import ManagerFactory, Session, Settings
 from ws_isolation.adapters.starlette import ticket
 from ws_isolation.credentials.jwks import Jwks
 from ws_isolation.credentials.jwt import JwtAuthenticate
+from ws_isolation.credentials.starlette_sessions import SessionAuthenticate
 from ws_isolation.credentials.tickets import TicketAuthenticate, Tickets
+from ws_isolation.testing import FakeClock
 
 
 def token_of(user: str, seconds: float = 60, **options: Any) -> str:
@@ -74,16 +78,26 @@ async def test_keys_of_an_issuer() -> None:
         asked.append(request.url.path)
         return Response(published(*keys))
 
+    clock = FakeClock()
+    codes: list[int | None] = []
     async with running(Starlette(routes=[Route("/keys", issue)])) as issuer:
-        check = by_jwt(Jwks(f"http://{issuer}/keys", retry_seconds=1.0, max_age_seconds=3.0), "RS256")
+        check = by_jwt(Jwks(f"http://{issuer}/keys", clock=clock), "RS256")
         async with running(websocket_app(ManagerFactory(), authenticate=check)) as address:
-            codes: list[int | None] = []
-            for key, name in ((RSA, "one"), (RSA, "one"), (OTHER_RSA, "two")):
+
+            async def come(key: Any, name: str) -> None:
                 async with client(address, token_of("alice", algorithm="RS256", key=key, kid=name)) as alice:
                     codes.append((await alice.next()).get("code"))
 
-    assert [None, None, 4001] == codes
-    assert ["/keys"] == asked
+            await come(RSA, "one")
+            await come(RSA, "one")
+            keys[:] = [jwk(OTHER_RSA, "two")]
+            await come(OTHER_RSA, "two")
+            await clock.advance(30)
+            await come(OTHER_RSA, "two")
+            await come(RSA, "one")
+
+    assert [None, None, 4001, None, 4001] == codes
+    assert ["/keys"] * 2 == asked
 
 
 @pytest.mark.scenario("S53")
@@ -123,6 +137,40 @@ async def test_tickets() -> None:
     welcome, goodbye = ("ws.welcome", None), ("ws.goodbye", 4001)
     assert [welcome, goodbye, goodbye, welcome, welcome] == seen
     assert (401, b"{}", 405) == (refused.status_code, refused.content, got.status_code)
+
+
+@pytest.mark.scenario("S53")
+@pytest.mark.requirement("WS-01", "WS-02", "WS-04")
+async def test_session_cookies() -> None:
+    """
+    The cookie that Starlette's own middleware has set opens a socket of the user who logged in, from its own page only.
+    """
+
+    async def login(request: Request) -> Response:
+        request.session["user_id"] = "alice"
+        return Response()
+
+    users: list[str] = []
+
+    async def handler(session: Session) -> None:
+        users.append(session.context.user_id)
+
+    inner = websocket_app(ManagerFactory(), handler, SessionAuthenticate("key"), routes=(Route("/login", login),))
+    app = SessionMiddleware(inner, secret_key="key")
+    codes: list[int | None] = []
+    async with running(app) as address, httpx.AsyncClient(base_url=f"http://{address}") as http:
+        cookie = f"session={(await http.get('/login')).cookies['session']}"
+        own = f"http://{address}"
+        for given in (cookie, cookie[:-3] + "abc", "theme=dark"):
+            async with client(address, None, headers={"Cookie": given, "Origin": own}) as somebody:
+                codes.append((await somebody.next()).get("code"))
+        for foreign in ({"Cookie": cookie, "Origin": "https://evil.example"}, {"Cookie": cookie}):
+            with pytest.raises(InvalidStatus, match="403"):
+                async with client(address, None, headers=foreign):
+                    pass
+
+    assert [None, 4001, 4001] == codes
+    assert ["alice"] == users
 
 
 @pytest.mark.requirement("WS-07", "WS-28")

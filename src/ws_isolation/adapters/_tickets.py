@@ -15,7 +15,7 @@ import attrs
 import msgspec
 
 from ..door import check_door
-from ..errors import AccessError, EngineUnavailableError, ForbiddenError, RateLimitedError, UnauthenticatedError
+from ..errors import AccessError, EngineUnavailableError, ForbiddenError, RateLimitedError
 from ..forwarded import Unreadable
 from ..oplog import report
 from ..serving import Authenticate, identify
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from ..handshake import Handshake
 
 _ALWAYS: Final = {"Cache-Control": "no-store", "Content-Type": "application/json"}
-_STATUSES: Final[dict[type[Exception], int]] = {ForbiddenError: 403, AccessError: 401, RateLimitedError: 429, EngineUnavailableError: 503}
-"""Of an error's classes the first that is here says it."""
 _RETRY: Final = {"Retry-After": "1"}
 
 
@@ -60,14 +58,16 @@ async def issued(
     refusal = check_door(handshake, factory.settings)
     if refusal is not None:
         return _refused(refusal.status, refusal.problem, handshake)
+    if handshake.ticket is not None:
+        return _refused(401, "a ticket, where another credential is due", handshake)
     try:
-        if handshake.ticket is not None:
-            raise UnauthenticatedError("a ticket, where another credential is due")
         context = await identify(handshake, factory, authenticate, "ticket()")
         ticket = await tickets.issue(context, origin=handshake.origin)
-    except (AccessError, RateLimitedError, EngineUnavailableError) as error:
-        status = next(number for kind, number in _STATUSES.items() if isinstance(error, kind))
-        return _refused(status, str(error), handshake)
+    except AccessError as error:
+        # identify() has logged it.
+        return _answer(403 if isinstance(error, ForbiddenError) else 401)
+    except (RateLimitedError, EngineUnavailableError) as error:
+        return _refused(429 if isinstance(error, RateLimitedError) else 503, str(error), handshake)
     body = msgspec.json.encode({"ticket": ticket.value, "seconds": ticket.seconds})
     return Answer(200, _ALWAYS, body)
 
@@ -82,5 +82,9 @@ def _refused(status: int, problem: str, handshake: Handshake) -> Answer:
         sources=",".join(handshake.credential_sources()),
         client=handshake.client,
     )
+    return _answer(status)
+
+
+def _answer(status: int) -> Answer:
     more = {401: {"WWW-Authenticate": "Bearer"}, 429: _RETRY, 503: _RETRY}.get(status, {})
     return Answer(status, _ALWAYS | more, b"{}")

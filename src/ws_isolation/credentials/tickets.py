@@ -13,10 +13,9 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from hashlib import sha256
-from typing import TYPE_CHECKING, Final, TypeAlias, final
+from typing import TYPE_CHECKING, Final, final
 
 import attrs
 import msgspec
@@ -26,6 +25,7 @@ from ..context import UserExecutionContext, require_context
 from ..errors import ContextExpiredError, RateLimitedError, SettingsError, UnauthenticatedError, shown
 from ..identifiers import DEFAULT_POLICY, IdPolicy
 from ..keys import identity_of
+from ..serving import Authenticate
 from .ticket_table import MemoryTickets, TicketTable
 
 if TYPE_CHECKING:
@@ -41,8 +41,6 @@ _MOST_SECONDS: Final = 300.0
 _MOST_EACH: Final = 10_000
 _MOST_ORIGIN: Final = 300
 _NOTHING: Final = msgspec.Raw(b"{}")
-
-_Authenticate: TypeAlias = "Callable[[Handshake], Awaitable[UserExecutionContext | None]]"
 
 
 @final
@@ -193,7 +191,7 @@ class TicketAuthenticate:
 
     __slots__ = ("_otherwise", "_tickets")
 
-    def __init__(self, tickets: Tickets, otherwise: _Authenticate | None = None, /) -> None:
+    def __init__(self, tickets: Tickets, otherwise: Authenticate | None = None, /) -> None:
         self._tickets = tickets
         self._otherwise = otherwise
 
