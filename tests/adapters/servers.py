@@ -5,6 +5,7 @@ The servers under test: each serves an application on a port of loopback, in thi
 from __future__ import annotations
 
 import asyncio
+import importlib
 from collections.abc import Callable
 from functools import partial
 from typing import Any, Final, TypeAlias
@@ -21,6 +22,17 @@ def _uvicorn(app: Any, port: int, *, ws: Any, loop: Any) -> None:
     uvicorn.run(app, host=HOST, port=port, ws=ws, loop=loop, log_level="critical", timeout_graceful_shutdown=5)
 
 
+def _uvicorn_frames(app: Any, port: int) -> None:
+    import uvicorn
+
+    from ws_isolation.adapters.uvicorn import UvicornFrames
+
+    uvicorn.run(
+        UvicornFrames(app), host=HOST, port=port, ws="websockets-sansio", loop="asyncio", log_level="critical",
+        ws_per_message_deflate=False, timeout_graceful_shutdown=5,
+    )  # fmt: skip
+
+
 def _hypercorn(app: Any, port: int) -> None:
     # Its command starts worker processes, which wait for their clients without end from Python 3.12 on.
     from hypercorn.asyncio import serve
@@ -33,11 +45,8 @@ def _hypercorn(app: Any, port: int) -> None:
 
 
 def _daphne(app: Any, port: int) -> None:
-    import daphne.server  # type: ignore[import-untyped]
-
-    daphne.server.Server(
-        app, endpoints=[f"tcp:port={port}:interface={HOST}"], signal_handlers=True, ping_interval=None
-    ).run()
+    server: Any = importlib.import_module("daphne.server")  # it has no types
+    server.Server(app, endpoints=[f"tcp:port={port}:interface={HOST}"], signal_handlers=True).run()
 
 
 def _granian(_app: Any, port: int) -> None:
@@ -63,6 +72,7 @@ ASGI: Final[dict[str, Serve]] = {
         for ws in ("websockets-sansio", "websockets", "wsproto")
         for loop in ("asyncio", "uvloop")
     },
+    "uvicorn UvicornFrames": _uvicorn_frames,
     "hypercorn": _hypercorn,
     "daphne": _daphne,
     "granian": _granian,

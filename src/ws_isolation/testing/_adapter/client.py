@@ -14,8 +14,6 @@ import attrs
 
 from .frames import CLOSE, PING, PONG, TEXT, Frame, Inflater, deflated, encoded, parsed, said_by_close
 
-__all__ = ("HOST", "PATH", "SECONDS", "Client", "Ending", "connected", "request")
-
 HOST: Final = "check.example.com"
 """The one name that the application under test answers to."""
 PATH: Final = "/ws"
@@ -128,7 +126,7 @@ class Client:
         async with asyncio.timeout(SECONDS):
             return await self._message()
 
-    async def until(self, name: str, /) -> Any:
+    async def until(self, name: str, /) -> object:
         """
         Pass over messages up to the application's event of that name; return its value.
 

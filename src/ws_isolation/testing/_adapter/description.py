@@ -14,8 +14,6 @@ from typing import Final, TypeAlias, final
 
 import attrs
 
-__all__ = ("Adapter", "Difference", "Served", "Start", "command")
-
 _START_SECONDS: Final = 20.0
 _END_SECONDS: Final = 10.0
 _LOOK_SECONDS: Final = 0.02
@@ -27,16 +25,18 @@ class Difference:
     """
     One thing that an adapter and its server do otherwise, and why nobody can help it.
 
-    It is checked like everything else: where something else than *observed* is seen, and where the
+    It is checked like everything else: where something else is seen than is named, and where the
     difference is gone, the check fails.
 
     Attributes:
         observed: What is seen instead, in the words of the report.
         reason: Why, for the readers of the matrix.
+        others: What is seen as well where it depends on chance.
     """
 
     observed: str
     reason: str
+    others: tuple[str, ...] = ()
 
 
 @final
@@ -79,14 +79,15 @@ class Adapter:
 
 def command(*words: str, directory: str | None = None) -> Start:
     """
-    Return what starts a server by a command in a process of its own: ``command("uvicorn", "app:app", "--port", "{port}")``.
+    Return what starts a server by a command: ``command("uvicorn", "app:app", "--port", "{port}")``.
 
     Args:
-        words: The command; ``{port}`` stands for a free port of 127.0.0.1, on which the server must listen.
+        words: The command, run in a process of its own; ``{port}`` stands for a free port of 127.0.0.1, on which
+            the server must listen.
         directory: Where it runs; None for the current one.
 
     Entering raises RuntimeError where the process ends, or does not listen within 20 seconds. What it
-    prints goes to the standard error of the checks. It is killed with the block, and all that it started.
+    prints goes to the standard error of the checks. It is ended with the block, and all that it started.
     """
 
     @asynccontextmanager

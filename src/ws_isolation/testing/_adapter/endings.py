@@ -12,8 +12,6 @@ from .report import Check
 from .stage import Stage
 from .subject import LONGEST
 
-__all__ = ("ENDINGS",)
-
 
 def _refused(how: str) -> Callable[[Stage], Awaitable[str]]:
     """Come with a credential that ``authenticate`` fails on in that way."""

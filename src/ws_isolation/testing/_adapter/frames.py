@@ -9,8 +9,6 @@ from __future__ import annotations
 import zlib
 from typing import Final, NamedTuple
 
-__all__ = ("BINARY", "CLOSE", "PING", "PONG", "TEXT", "Frame", "Inflater", "deflated", "encoded", "parsed", "said_by_close")
-
 TEXT: Final = 0x1
 BINARY: Final = 0x2
 CLOSE: Final = 0x8

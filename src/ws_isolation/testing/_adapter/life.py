@@ -16,8 +16,6 @@ from .frames import TEXT, encoded
 from .report import Check
 from .stage import SUBPROTOCOL, Stage
 
-__all__ = ("LAST", "LIFE")
-
 _LOOK_SECONDS: Final = 0.1
 _KEPT_SECONDS: Final = 2.0
 """How long a server may take to let go of a connection that was dropped."""

@@ -14,8 +14,6 @@ from .report import Check
 from .stage import SUBPROTOCOL, Stage
 from .subject import PENDING
 
-__all__ = ("OPENINGS",)
-
 _PAIRS: Final = 3
 
 

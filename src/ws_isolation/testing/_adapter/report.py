@@ -12,8 +12,6 @@ import attrs
 from .description import Difference
 from .stage import Stage
 
-__all__ = ("AdapterCheckError", "AdapterReport", "Check", "Outcome", "Verdict", "judged")
-
 Verdict: TypeAlias = Literal["passed", "difference", "failed"]
 
 
@@ -84,7 +82,9 @@ class AdapterCheckError(AssertionError):
     def __init__(self, report: AdapterReport) -> None:
         self.report = report
         failed = "\n".join(f"  {outcome}" for outcome in report.failed)
-        super().__init__(f"check_adapter: {report.adapter}: {len(report.failed)} of {len(report.outcomes)} failed\n{failed}")
+        super().__init__(
+            f"check_adapter: {report.adapter}: {len(report.failed)} of {len(report.outcomes)} failed\n{failed}"
+        )
 
 
 def judged(check: Check, observed: str, differences: Mapping[str, Difference], /) -> Outcome:
@@ -94,7 +94,7 @@ def judged(check: Check, observed: str, differences: Mapping[str, Difference], /
     reason = ""
     if named is None:
         verdict = "passed" if observed == check.wanted else "failed"
-    elif observed == named.observed:
+    elif observed in (named.observed, *named.others):
         verdict, reason = "difference", named.reason
     elif observed == check.wanted:
         reason = "the named difference is gone: remove it"

@@ -11,8 +11,6 @@ from .client import Client
 from .report import Check
 from .stage import Stage
 
-__all__ = ("SIZES",)
-
 _LIMIT: Final = 65_536
 _HEAD: Final = b'{"type":"size","data":{"text":"'
 _TAIL: Final = b'"}}'

@@ -7,12 +7,10 @@ from __future__ import annotations
 import itertools
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from typing import Any, Final, final
+from typing import Final, cast, final
 
 from .client import HOST, Client, connected, request
 from .description import Served
-
-__all__ = ("SUBPROTOCOL", "Stage")
 
 SUBPROTOCOL: Final = "ws-isolation.v1"
 
@@ -61,5 +59,4 @@ class Stage:
     async def census(self, client: Client) -> dict[str, int]:
         """Ask a session for what the server holds."""
         client.send("census")
-        counts: Any = await client.until("check.census")
-        return dict(counts)
+        return cast("dict[str, int]", await client.until("check.census"))

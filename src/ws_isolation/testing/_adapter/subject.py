@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import os
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any, Final, TypeAlias, cast, final
 
 from ...closing import CloseCode
@@ -23,8 +23,6 @@ from ...handshake import Handshake
 from ...session import Session
 from ...settings import Settings
 from .client import HOST
-
-__all__ = ("LONGEST", "PENDING", "AdapterSubject")
 
 PENDING: Final = 8
 """Handshakes that may wait for their credential at the same time."""
@@ -129,7 +127,7 @@ class AdapterSubject:
 def _descriptors() -> int:
     """Count open descriptors; 0 where the system has no list of them."""
     try:
-        return len(os.listdir("/dev/fd"))
+        return sum(1 for _ in Path("/dev/fd").iterdir())
     except OSError:
         return 0
 
