@@ -11,8 +11,8 @@ HEAD = """\
 # Adapters and servers
 
 What was observed with each adapter on each server: `make matrix` runs `check_adapter()` on all of them and writes this
-page. A ✓ means that what is wanted was observed. A number stands for a difference, explained below the table; each of them
-was observed as it is named here, with {cycles} sessions coming and going where leaks are looked for.
+page. A ✓ means that what is wanted was observed. A number stands for a difference, explained below the table; each of
+them was observed as it is named here, with {cycles} sessions coming and going where leaks are looked for.
 [Testing](../howto/testing.md) says how to check an adapter of your own.
 """
 

@@ -35,7 +35,7 @@ def _uvicorn_frames(app: Any, port: int) -> None:
 
 def _hypercorn(app: Any, port: int) -> None:
     # Its command starts worker processes, which wait for their clients without end from Python 3.12 on.
-    from hypercorn.asyncio import serve
+    from hypercorn.asyncio import serve  # pyright: ignore[reportUnknownVariableType]  # its types are partial
     from hypercorn.config import Config
 
     config = Config()

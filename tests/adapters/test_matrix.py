@@ -22,6 +22,7 @@ FAMILIES = [("starlette", server) for server in ("uvicorn wsproto uvloop", "hype
 """One adapter on one server of each kind."""
 
 
+@pytest.mark.timeout(180)
 @pytest.mark.requirement("P2", "WS-34")
 @pytest.mark.parametrize(
     ("name", "server"), [*FIRST, *(pytest.param(*which, marks=pytest.mark.load) for which in FAMILIES)]

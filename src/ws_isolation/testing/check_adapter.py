@@ -64,7 +64,7 @@ async def check_adapter(adapter: Adapter, /, *, cycles: int = 1_000, only: Colle
         AdapterCheckError: A check failed, or a named difference was not seen; it lists them, and has the report.
         ValueError: A name in *only* or in the differences is that of no check. Nothing was started.
 
-    Cancelled, it ends what it started.
+    Cancelled, it ends what it started. Linux and macOS only: it counts descriptors in ``/dev/fd``.
     """
     unknown = sorted({*only, *adapter.differences} - set(CHECKS))
     if unknown:

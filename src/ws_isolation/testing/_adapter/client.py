@@ -7,7 +7,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncGenerator, Iterable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any, Final, final
 
 import attrs
@@ -116,16 +116,6 @@ class Client:
         else:
             self.writer.write(encoded(TEXT, payload))
 
-    async def next(self) -> dict[str, Any] | None:
-        """
-        Return the next message of the server, None once it has closed.
-
-        Raises:
-            TimeoutError: Nothing came.
-        """
-        async with asyncio.timeout(SECONDS):
-            return await self._message()
-
     async def until(self, name: str, /) -> object:
         """
         Pass over messages up to the application's event of that name; return its value.
@@ -137,9 +127,10 @@ class Client:
         frames: list[dict[str, Any]] = []
         async with asyncio.timeout(SECONDS):
             while (frame := await self._message()) is not None:
-                data = frame.get("data") or {}
+                data: dict[str, Any] = frame.get("data") or {}
                 if data.get("name") == name:
-                    return data["value"]
+                    value: object = data["value"]
+                    return value
                 frames.append(frame)
         raise ConnectionError(str(self._ending(frames)))
 
@@ -210,3 +201,5 @@ async def connected(host: str, port: int, /, *, buffer: int = 2**16) -> AsyncGen
         yield Client(reader, writer)
     finally:
         writer.transport.abort()
+        with suppress(ConnectionError):
+            await writer.wait_closed()

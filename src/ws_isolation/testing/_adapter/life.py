@@ -75,9 +75,10 @@ async def _at_rest(stage: Stage, watch: Client) -> dict[str, int]:
     """Wait until what earlier clients left is gone, then return what the server holds."""
     await _falls(stage, watch, "sessions", 1, SECONDS)
     await _falls(stage, watch, "streams", 1, SECONDS)
-    last = await stage.census(watch)
-    while (counts := await _later(stage, watch)) != last:
-        last = counts
+    counts: dict[str, int] = {}
+    later = await stage.census(watch)
+    while later != counts:
+        counts, later = later, await _later(stage, watch)
     return counts
 
 
@@ -145,11 +146,8 @@ async def _sigterm(stage: Stage) -> str:
         process.send_signal(signal.SIGTERM)
         endings = {str(await client.ending()) for client in crowd}
     said = ", ".join(sorted(endings))
-    try:
-        async with asyncio.timeout(2 * SECONDS):
-            code = await process.wait()
-    except TimeoutError:
-        return f"{said}; the process goes on"
+    async with asyncio.timeout(2 * SECONDS):
+        code = await process.wait()
     return said if code in _ENDS_OF_A_SERVER else f"{said}; exit code {code}"
 
 

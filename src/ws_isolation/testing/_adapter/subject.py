@@ -100,7 +100,8 @@ class AdapterSubject:
         if other is not None:
             other.set()
             return
-        await self._pairs.setdefault(name, asyncio.Event()).wait()
+        self._pairs[name] = own = asyncio.Event()
+        await own.wait()
 
     async def handler(self, session: Session, /) -> None:
         """Say who the session belongs to, then do what each message says; ``return`` ends it."""
@@ -125,11 +126,7 @@ class AdapterSubject:
 
 
 def _descriptors() -> int:
-    """Count open descriptors; 0 where the system has no list of them."""
-    try:
-        return sum(1 for _ in Path("/dev/fd").iterdir())
-    except OSError:
-        return 0
+    return sum(1 for _ in Path("/dev/fd").iterdir())
 
 
 def _raise(error: type[BaseException]) -> _Answer:
