@@ -11,7 +11,7 @@ import pytest
 from tests.adapters import broken
 from tests.adapters.broken import WrappedOpening, in_this_loop, with_transport
 from ws_isolation.testing import Adapter, Difference, check_adapter
-from ws_isolation.testing.check_adapter import CHECKS, AdapterCheckError, Start, command
+from ws_isolation.testing.check_adapter import AdapterCheckError, Start, command
 
 BROKEN: dict[str, tuple[Start, str, str]] = {
     "forgets goodbye": (
@@ -109,19 +109,6 @@ async def test_differences_are_observed() -> None:
     assert ["the named difference is gone: remove it", "the named difference is 'hang'"] == [
         outcome.reason for outcome in failed.value.report.failed
     ]
-
-
-async def test_all_checks_in_this_loop() -> None:
-    """
-    A server in the loop of the checks is checked like one in a process of its own.
-    """
-    kept = Difference("session freed, connection kept", "ASGI has no abort")
-    differences = {"SIGTERM under load": Difference("no process", "in this loop"), "stalled peer": kept}
-    adapter = Adapter(name="whole", start=in_this_loop(WrappedOpening), differences=differences)
-
-    report = await check_adapter(adapter, cycles=8)
-
-    assert CHECKS == tuple(outcome.check for outcome in report.outcomes)
 
 
 async def test_unknown_names_are_refused() -> None:
