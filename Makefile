@@ -30,7 +30,7 @@ export PIP_ROOT_USER_ACTION := ignore
 UPGRADE_PIP = -m pip install --quiet --upgrade "pip>=25.1"
 
 .PHONY: help demo test test-all lint typing docs scenarios bench bench-quick bench-record bench-import bench-stalled \
-	soak build clean test-browser test-downstream test-wheel test-wheel-one test-lowest test-no-extras test-cuts chromium
+	soak matrix build clean test-browser test-downstream test-wheel test-wheel-one test-lowest test-no-extras test-cuts chromium
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | \
@@ -121,6 +121,9 @@ bench-stalled: .venv/.dev  ## what one stalled reader costs everybody else: p99 
 
 soak: .venv/.dev  ## ten minutes of four workers, 2,000 sessions, and kills of workers and engine
 	$(BIN)/python -m tests.soak $(SOAK)
+
+matrix: .venv/.dev  ## every adapter on every server: writes docs/reference/adapters.md (two minutes)
+	$(BIN)/python -m tests.adapters.matrix
 
 # --- what pip cannot bring --------------------------------------------------------------------
 

@@ -229,6 +229,8 @@ class WritingSession:
         self._feed(WriteFailed(self._home.clock.monotonic()))
 
     async def _send_close(self, close: Close) -> None:
+        for reader in self._io[1:]:
+            reader.cancel()  # granian 2.8 sends no close frame while a receive() waits
         try:
             await self._transport.close(close.code.code, close.reason)
         except TransportClosedError:
