@@ -5,7 +5,7 @@ The Quart adapter, where no server is needed: HTTP routes, and clients that leav
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from quart import Quart, has_websocket_context
@@ -42,6 +42,14 @@ def app_of(factory: ManagerFactory, who: Any = authenticate, handler: Any = unti
     app.add_websocket("/hasty", view_func=hasty)
     app.add_url_rule("/push", view_func=push, methods=["POST"])
     return app
+
+
+def time_out(app: Quart) -> None:
+    """
+    Let the time-out around the route pass.
+    """
+    limit = cast("asyncio.Timeout", app.config["LIMIT"])
+    limit.reschedule(asyncio.get_running_loop().time())
 
 
 async def connected(app: Quart, **scope: Any) -> tuple[Wire, asyncio.Task[None]]:
@@ -146,7 +154,7 @@ async def test_missing_shield_is_caught(monkeypatch: pytest.MonkeyPatch) -> None
         """
 
         def __getattr__(self, name: str) -> Any:
-            return (lambda task: task) if name == "shield" else getattr(asyncio, name)
+            return asyncio.ensure_future if name == "shield" else getattr(asyncio, name)
 
     monkeypatch.setattr(quart, "asyncio", Unshielded())
     factory = ManagerFactory()
@@ -211,7 +219,9 @@ async def test_time_out_around_the_route(*, goodbye: bool) -> None:
     options = {} if goodbye else {"wire": PlainWire(lambda _envelope: None)}
     app = app_of(factory, **options)
     wire, task = await connected(app, path="/hasty", subprotocols=[])
-    app.config["LIMIT"].reschedule(asyncio.get_running_loop().time())
+    time_out(app)
+    await settle()
+    wire.tell("websocket.disconnect", code=4300)
     async with asyncio.timeout(5):
         await asyncio.wait({task})
 
@@ -228,15 +238,18 @@ async def test_cancelled_during_a_drain() -> None:
     clock = FakeClock()
     factory = ManagerFactory(clock=clock)
     async with factory:
-        wire, task = await connected(app_of(factory))
+        app = app_of(factory)
+        wire, task = await connected(app, path="/hasty")
         wire.flows.clear()
         draining = asyncio.create_task(factory.drain())
         await settle()
-        wire.tell("websocket.disconnect", code=1006)
+        time_out(app)
         await settle()
         await clock.advance(10)  # nothing can be written: the session is cut
         wire.flows.set()
         await draining
+        await settle()
+        wire.tell("websocket.disconnect", code=4200)
         await asyncio.wait({task})
 
     assert 4200 == wire.sent[-1]["code"]

@@ -2,8 +2,7 @@
 The adapter for Quart.
 
 ``serve`` runs a session in a websocket route, ``lifespan`` gives the factory an orderly end, ``manager`` gives
-an HTTP route the manager of its own user. Rule: Quart reads the socket itself and cancels the route when the
-client is gone, so a cancelled route means a client that left.
+an HTTP route its user's manager. Rule: Quart cancels the route when its client is gone, so cancelled means left.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
-from typing import TYPE_CHECKING, Any, Final, cast, final
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast, final
 
 from .. import closing
 from ..errors import MissingExtraError, TransportClosedError
@@ -39,6 +38,9 @@ if TYPE_CHECKING:
 __all__ = ("lifespan", "manager", "scope_of", "serve")
 
 _FORBIDDEN: Final = 403
+_LEFT: Final[type[Exception]] = getattr(quart.wrappers, "ClientDisconnectedError", TransportClosedError)
+"""What Quart raises from 0.23 on, once the client is gone."""
+_T = TypeVar("_T")
 
 
 async def serve(
@@ -52,8 +54,7 @@ async def serve(
     """
     Serve the WebSocket of the current route from its handshake to goodbye; the whole route is this call.
 
-    Do not accept the socket before. Returns when it is closed, whatever
-    happened; what went wrong is in the log of ``ws_isolation``.
+    Do not accept the socket before. Returns when it is closed; what went wrong is in the log of ``ws_isolation``.
 
     Args:
         factory: The application's factory.
@@ -116,7 +117,7 @@ class _Opening:
 
     async def receive(self) -> str | bytes:
         """Do the same as ``Transport.receive()``."""
-        receiving = asyncio.ensure_future(self._websocket.receive())
+        receiving = asyncio.ensure_future(self._translated(self._websocket.receive()))
         try:
             await asyncio.wait((receiving, self._left), return_when=asyncio.FIRST_COMPLETED)
             if not receiving.done():
@@ -151,11 +152,11 @@ class _Opening:
                     await self.send(text)
                 await self.close(code.code, closing.reason(code))
 
-    async def _translated(self, call: Awaitable[None]) -> None:
+    async def _translated(self, call: Awaitable[_T]) -> _T:
         try:
-            await call
+            return await call
         except Exception as error:
-            closed = gone(error)
+            closed = TransportClosedError() if isinstance(error, _LEFT) else gone(error)
             if closed is None:
                 raise
             raise closed from error
