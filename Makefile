@@ -30,7 +30,7 @@ export PIP_ROOT_USER_ACTION := ignore
 UPGRADE_PIP = -m pip install --quiet --upgrade "pip>=25.1"
 
 .PHONY: help demo test test-all lint typing docs scenarios bench bench-quick bench-record bench-import bench-stalled \
-	soak matrix build clean test-browser test-downstream test-wheel test-wheel-one test-lowest test-no-extras test-cuts chromium
+	soak matrix build clean test-browser test-downstream test-wheel test-wheel-one test-lowest test-no-extras test-extras test-cuts chromium
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | \
@@ -69,13 +69,14 @@ test: .venv/.dev  ## all that pip alone can bring: tests, coverage, types, lint,
 	$(MAKE) lint
 	$(MAKE) docs
 
-test-all:  ## test, then Chromium, a downstream service, each Python with the wheel, lowest bounds, no extras
+test-all:  ## test, then Chromium, a downstream service, each Python with the wheel, lowest bounds, no extras, each extra alone
 	$(MAKE) test
 	$(MAKE) test-browser
 	$(MAKE) test-downstream
 	$(MAKE) test-wheel
 	$(MAKE) test-lowest
 	$(MAKE) test-no-extras
+	$(MAKE) test-extras
 
 # --verifytypes looks for the package where the first python of the PATH would.
 typing: .venv/.dev  ## mypy and pyright, both strict; every public name typed
@@ -172,6 +173,15 @@ test-no-extras: .venv/.dev  ## the core with its three dependencies and no frame
 	$(ENV)/bin/python -m pip install --quiet --editable . --group unit
 	$(ENV)/bin/python -W error -c 'import ws_isolation'
 	$(ENV)/bin/python -m pytest $(LIGHT) $$($(BIN)/python -m tests.selection)
+
+# Each in an environment of its own: what one brings must not hide what another lacks.
+test-extras: ENV = $(WORK)/extra
+test-extras: build  ## the built wheel with each extra alone
+	@set -e; for extra in $$($(BIN)/python -c 'from tests.extras import PROMISED; print(*PROMISED)'); do \
+		$(BIN)/python -m venv --clear $(ENV); \
+		$(ENV)/bin/python -m pip install --quiet "$$(echo $(WORK)/dist/*.whl)[$$extra]"; \
+		$(ENV)/bin/python -m tests.extras $$extra; \
+	done
 
 clean:  ## remove what these commands made
 	rm -rf .venv $(WORK) dist docs/_build .coverage .coverage.* htmlcov \

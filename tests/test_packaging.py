@@ -77,3 +77,10 @@ def test_project_files(name: str) -> None:
     What a reader of the repository, or of the source distribution, looks for is there.
     """
     assert (ROOT / name).read_text("utf-8").strip()
+
+
+def test_each_extra_is_tried_alone() -> None:
+    """
+    The job that installs each extra alone knows all of them.
+    """
+    assert set(PYPROJECT["project"]["optional-dependencies"]) == set(PROMISED)
