@@ -9,7 +9,7 @@ from typing import Any, Final, TypeAlias
 
 import attrs
 
-from tests.adapters.servers import ASGI, Serve
+from tests.adapters.servers import ASGI, Serve, serve_aiohttp, serve_websockets
 from ws_isolation import Handshake, ManagerFactory, Session, UserExecutionContext
 
 Authenticate: TypeAlias = Callable[[Handshake], Awaitable[UserExecutionContext | None]]
@@ -44,7 +44,57 @@ def starlette(factory: ManagerFactory, authenticate: Authenticate, handler: Hand
     return Starlette(routes=[WebSocketRoute("/ws", endpoint)], lifespan=lifespan(factory))
 
 
+def litestar(factory: ManagerFactory, authenticate: Authenticate, handler: Handler) -> Any:
+    """
+    Return a Litestar application.
+    """
+    from tests.servers.frameworks import litestar_app
+
+    return litestar_app(factory, handler, authenticate)
+
+
+def quart(factory: ManagerFactory, authenticate: Authenticate, handler: Handler) -> Any:
+    """
+    Return a Quart application.
+    """
+    from tests.servers.frameworks import quart_app
+
+    return quart_app(factory, handler, authenticate)
+
+
+def channels(factory: ManagerFactory, authenticate: Authenticate, handler: Handler) -> Any:
+    """
+    Return a Django application with Channels.
+    """
+    from tests.servers.frameworks import channels_app
+
+    return channels_app(factory, handler, authenticate)
+
+
+def aiohttp(factory: ManagerFactory, authenticate: Authenticate, handler: Handler) -> Any:
+    """
+    Return an aiohttp application.
+    """
+    from tests.adapters.own_servers import Served, application
+
+    return application(Served(factory, handler, authenticate, compress=True))
+
+
+def websockets(factory: ManagerFactory, authenticate: Authenticate, handler: Handler) -> Any:
+    """
+    Return the options of a server of the websockets library, with the factory that runs beside it.
+    """
+    from ws_isolation.adapters.websockets import endpoint
+
+    return factory, endpoint(factory, authenticate, handler, compress=True)
+
+
 APPS: Final[dict[str, App]] = {
     "starlette": App(starlette, ASGI),
+    "litestar": App(litestar, ASGI),
+    "quart": App(quart, ASGI),
+    "channels": App(channels, ASGI),
+    "aiohttp": App(aiohttp, {"aiohttp": serve_aiohttp}),
+    "websockets": App(websockets, {"websockets": serve_websockets}),
 }
 """A new adapter is a builder above and a line here."""

@@ -60,6 +60,12 @@ DIFFERENCES: Final[Mapping[str, Mapping[str, Difference]]] = MappingProxyType(
                 others=_CUT_OFF,
             ),
         },
+        "aiohttp": {
+            "invalid UTF-8": Difference("4000 bad_frame", "the adapter hears of it, and says goodbye"),
+        },
+        "websockets": {
+            "2 MiB message": Difference("1009 without goodbye", "the library closes before the adapter hears of it"),
+        },
     }
 )
 """By server, whatever adapter is on it."""

@@ -66,6 +66,32 @@ def _granian(_app: Any, port: int) -> None:
     ).serve()
 
 
+def serve_aiohttp(app: Any, port: int) -> None:
+    """
+    Serve an aiohttp application; the factory hears of SIGTERM.
+    """
+    from aiohttp import web
+
+    web.run_app(app, host=HOST, port=port, handle_signals=False, print=None)
+
+
+def serve_websockets(app: Any, port: int) -> None:
+    """
+    Serve what the endpoint of the websockets library says.
+    """
+    from websockets.asyncio.server import serve
+
+    from ws_isolation.signals import drained
+
+    factory, options = app
+
+    async def main() -> None:
+        async with factory, serve(**options, host=HOST, port=port):
+            await drained(factory)
+
+    asyncio.run(main())
+
+
 ASGI: Final[dict[str, Serve]] = {
     **{
         f"uvicorn {ws} {loop}": partial(_uvicorn, ws=ws, loop=loop)
