@@ -48,8 +48,11 @@ nitpick_ignore_regex = [
         r"(AbstractAsyncContextManager|concurrent\.futures\.Future|Request|Self|TracebackType|UnsetType|WebSocket|datetime)",
     ),
     # Names for other types, which Sphinx takes for classes.
-    (r"py:class", r"(.*\.)?(_T|Action|Authenticate|FrozenJson|Handler|Inbound|Json|ManagerWrapper|Send|Start)"),
-    (r"py:class", r"(.*\.)?Variable"),
+    (
+        r"py:class",
+        r"(.*\.)?(_T|Action|Authenticate|FrozenJson|Handler|Inbound|Json|ManagerWrapper|Send|Start|StartServer|Verdict)",
+    ),
+    (r"py:class", r"(.*\.)?(Variable|passed|difference|failed)"),
     (r"py:(class|obj)", r"ws_isolation\.router\.(_Plain|_T)"),
     # What the cores take and give: their tables are generated.
     (r"py:class", r"(.*\.)?(Heard|Answered|Ask|Admitted|Denied|Left|Refusal|Ticked|Ended|PeerGone)"),
