@@ -123,7 +123,7 @@ bench-stalled: .venv/.dev  ## what one stalled reader costs everybody else: p99 
 soak: .venv/.dev  ## ten minutes of four workers, 2,000 sessions, and kills of workers and engine
 	$(BIN)/python -m tests.soak $(SOAK)
 
-matrix: .venv/.dev  ## every adapter on every server: writes docs/reference/adapters.md (two minutes)
+matrix: .venv/.dev  ## every adapter on every server: writes docs/reference/adapters.md (six minutes)
 	$(BIN)/python -m tests.adapters.matrix
 
 # --- what pip cannot bring --------------------------------------------------------------------

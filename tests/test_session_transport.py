@@ -151,6 +151,48 @@ async def test_peer_gone_while_writing() -> None:
     assert ["ws.welcome"] == faulty.inner.types()
 
 
+class WatchedTransport(FaultyTransport):
+    """
+    A transport that knows whether somebody waits for a message.
+    """
+
+    waits = False
+    waited: bool | None = None
+
+    async def receive(self) -> str | bytes:
+        """
+        Do as the other one, and know of it.
+        """
+        self.waits = True
+        try:
+            return await super().receive()
+        finally:
+            self.waits = False
+
+    async def close(self, code: int, reason: str, /) -> None:
+        """
+        Do as the other one, after a turn of the loop.
+        """
+        await asyncio.sleep(0)
+        self.waited = self.waits
+        await super().close(code, reason)
+
+
+@pytest.mark.requirement("WS-31")
+async def test_nobody_reads_while_the_close_is_sent() -> None:
+    """
+    The reader is cancelled before the close frame: granian sends none while a receive() waits.
+    """
+    watched = WatchedTransport()
+    served = await Bench.new().serve(transport=watched)
+    before = watched.waits
+    served.session.close()
+    await served.over()
+
+    assert (True, False) == (before, watched.waited)
+    assert (1000, "normal") == watched.inner.closed
+
+
 async def test_peer_gone_while_closing() -> None:
     """
     A peer that leaves during the close frame changes nothing.

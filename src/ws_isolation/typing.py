@@ -85,7 +85,7 @@ class Transport(Protocol):
 
     async def close(self, code: int, reason: str, /) -> None:
         """
-        Send the close frame. Harmless when the peer is gone.
+        Send the close frame. Harmless when the peer is gone. A ``receive`` that waits was cancelled before.
 
         Args:
             code: 1000 or 4000 to 4999.

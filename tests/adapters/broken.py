@@ -9,10 +9,10 @@ from contextlib import asynccontextmanager
 from typing import Any, Final, TypeAlias
 
 from tests.servers.running import running
-from ws_isolation import Handshake, UserExecutionContext
+from ws_isolation import Handshake, UserExecutionContext, errors
 from ws_isolation.adapters._asgi import AsgiOpening
 from ws_isolation.serving import Opening, serve_opening
-from ws_isolation.testing.check_adapter import AdapterSubject, Served, Start
+from ws_isolation.testing.check_adapter import AdapterSubject, Served, StartServer
 from ws_isolation.typing import Transport
 
 
@@ -290,6 +290,19 @@ class RefusesInPlaceOfClosing(WrappedOpening):
         return await super().accept(subprotocol)
 
 
+class RefusesEverybody(WrappedOpening):
+    """
+    Lets nobody in.
+    """
+
+    async def accept(self, subprotocol: str | None, /) -> Transport:
+        """
+        Refuse, and be gone.
+        """
+        await self.inner.refuse(403, None)
+        raise errors.TransportClosedError
+
+
 Wrap: TypeAlias = Callable[[Opening], Opening]
 
 
@@ -324,7 +337,7 @@ def application(subject: AdapterSubject, wrap: Wrap, *, swaps: bool = False) -> 
     return app
 
 
-def in_this_loop(wrap: Wrap, *, swaps: bool = False) -> Start:
+def in_this_loop(wrap: Wrap, *, swaps: bool = False) -> StartServer:
     """
     Return what starts uvicorn with such an adapter in the test's own loop.
     """

@@ -69,3 +69,23 @@ DIFFERENCES: Final[Mapping[str, Mapping[str, Difference]]] = MappingProxyType(
     }
 )
 """By server, whatever adapter is on it."""
+
+IMPOSSIBLE: Final[Mapping[tuple[str, str], str]] = MappingProxyType(
+    {
+        ("quart", "daphne"): 'Quart wants `scope["extensions"]`, which daphne leaves out: HTTP 500',
+        ("quart", "granian"): "Quart reads ahead in a task of its own, and granian sends no close while somebody reads",
+    }
+)
+"""What cannot be served at all, and why: no session ends as it should there."""
+
+
+def differences(adapter: str, server: str, /) -> Mapping[str, Difference]:
+    """
+    Return what a pairing does otherwise: what its server does, but for what the adapter makes of it.
+    """
+    found = dict(DIFFERENCES.get(server, {}))
+    if (adapter, server) == ("channels", "daphne"):
+        del found["SIGTERM under load"]  # Channels' first request tells the adapter of the process that serves it
+    if (adapter, server) == ("quart", "uvicorn UvicornFrames"):
+        found |= _KEPT  # Quart's own send stands between
+    return found

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from tests.adapters.apps import APPS
-from tests.adapters.differences import DIFFERENCES
+from tests.adapters.differences import IMPOSSIBLE, differences
 from tests.adapters.page import page
 from ws_isolation.testing.check_adapter import Adapter, AdapterReport, check_adapter, command
 
@@ -20,8 +20,10 @@ ROOT: Final = Path(__file__).parents[2]
 RESULTS: Final = ROOT / "docs" / "reference" / "adapters.json"
 PAGE: Final = RESULTS.with_suffix(".md")
 
-PAIRINGS: Final = tuple((name, server) for name, app in APPS.items() for server in app.servers)
-"""Adapter and server, all of them."""
+PAIRINGS: Final = tuple(
+    (name, server) for name, app in APPS.items() for server in app.servers if (name, server) not in IMPOSSIBLE
+)
+"""Adapter and server, all of them that can be."""
 
 _AT_ONCE: Final = 2
 """Servers at the same time; each mostly waits for deadlines."""
@@ -32,7 +34,7 @@ def pairing(name: str, server: str) -> Adapter:
     Return an adapter on a server, in a process of its own.
     """
     start = command(sys.executable, "-m", "tests.adapters.program", name, server, "{port}", directory=str(ROOT))
-    return Adapter(name=f"{name} on {server}", start=start, differences=DIFFERENCES.get(server, {}))
+    return Adapter(name=f"{name} on {server}", start=start, differences=differences(name, server))
 
 
 def results(reports: dict[tuple[str, str], AdapterReport], cycles: int) -> dict[str, Any]:
@@ -48,12 +50,18 @@ def results(reports: dict[tuple[str, str], AdapterReport], cycles: int) -> dict[
                 "adapter": name,
                 "server": server,
                 "differences": {
-                    outcome.check: {"observed": DIFFERENCES[server][outcome.check].observed, "reason": outcome.reason}
+                    outcome.check: {
+                        "observed": differences(name, server)[outcome.check].observed,
+                        "reason": outcome.reason,
+                    }
                     for outcome in report.outcomes
                     if outcome.verdict == "difference"
                 },
             }
             for (name, server), report in reports.items()
+        ],
+        "impossible": [
+            {"adapter": name, "server": server, "reason": reason} for (name, server), reason in IMPOSSIBLE.items()
         ],
     }
 

@@ -30,6 +30,9 @@ def _lines(results: dict[str, Any]) -> Iterator[str]:
         pairings = [pairing for pairing in results["pairings"] if pairing["adapter"] == name]
         yield f"## {name}\n"
         yield from _table(results["checks"], pairings)
+        for pairing in results["impossible"]:
+            if pairing["adapter"] == name:
+                yield f"Not on {pairing['server']}: {pairing['reason']}.\n"
 
 
 def _table(checks: dict[str, str], pairings: list[dict[str, Any]]) -> Iterator[str]:

@@ -11,9 +11,9 @@ import pytest
 from tests.adapters import broken
 from tests.adapters.broken import WrappedOpening, in_this_loop, with_transport
 from ws_isolation.testing import Adapter, Difference, check_adapter
-from ws_isolation.testing.check_adapter import AdapterCheckError, Start, command
+from ws_isolation.testing.check_adapter import AdapterCheckError, StartServer, command
 
-BROKEN: dict[str, tuple[Start, str, str]] = {
+BROKEN: dict[str, tuple[StartServer, str, str]] = {
     "forgets goodbye": (
         in_this_loop(with_transport(broken.ForgetsGoodbye)), "raise after accept", "4300 without goodbye",
     ),
@@ -53,6 +53,7 @@ BROKEN: dict[str, tuple[Start, str, str]] = {
     ),
     "accepts before the door": (in_this_loop(broken.AcceptsFirst), "foreign Origin", "HTTP 101"),
     "refuses without hope": (in_this_loop(broken.RefusesWithoutHope), "overload", "HTTP 503"),
+    "refuses everybody": (in_this_loop(broken.RefusesEverybody), "plain return", "HTTP 403"),
     "refuses in place of closing": (in_this_loop(broken.RefusesInPlaceOfClosing), "no credential", "HTTP 403"),
     "swaps contexts": (
         in_this_loop(WrappedOpening, swaps=True), "contexts of handshakes at the same time", "swapped",

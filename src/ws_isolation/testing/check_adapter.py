@@ -15,7 +15,7 @@ import asyncio
 from collections.abc import Collection
 from typing import Final
 
-from ._adapter.description import Adapter, Difference, Served, Start, command
+from ._adapter.description import Adapter, Difference, Served, StartServer, command
 from ._adapter.endings import ENDINGS
 from ._adapter.life import LAST, LIFE
 from ._adapter.openings import OPENINGS
@@ -33,7 +33,7 @@ __all__ = (
     "Difference",
     "Outcome",
     "Served",
-    "Start",
+    "StartServer",
     "Verdict",
     "check_adapter",
     "command",

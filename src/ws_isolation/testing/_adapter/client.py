@@ -23,6 +23,8 @@ SECONDS: Final = 5.0
 
 _CHUNK: Final = 65_536
 _SWITCHING: Final = 101
+_ANSWERED: Final = (0, _SWITCHING)
+"""Statuses of connections that speak frames: 0 where there was no handshake."""
 _ABNORMAL: Final = 1006
 """RFC 6455 §7.1.5: the connection ended without a close frame."""
 
@@ -122,7 +124,7 @@ class Client:
 
         Raises:
             TimeoutError: It does not come.
-            ConnectionError: The server has closed; what it said is in the error.
+            ConnectionError: The server has closed, or refused the handshake; what it said is in the error.
         """
         frames: list[dict[str, Any]] = []
         async with asyncio.timeout(SECONDS):
@@ -153,6 +155,9 @@ class Client:
 
     async def _message(self) -> dict[str, Any] | None:
         """Return the next text message; answer pings, and a close frame, on the way to it."""
+        if self.status not in _ANSWERED:
+            msg = f"HTTP {self.status}"
+            raise ConnectionError(msg)
         parts: list[bytes] = []
         compressed = False
         while self.closed is None:

@@ -56,7 +56,7 @@ class Served:
     process: asyncio.subprocess.Process | None = None
 
 
-Start: TypeAlias = Callable[[], AbstractAsyncContextManager[Served]]
+StartServer: TypeAlias = Callable[[], AbstractAsyncContextManager[Served]]
 """Starts a server with an ``AdapterSubject`` at ``/ws``, and ends it with the block."""
 
 
@@ -73,11 +73,11 @@ class Adapter:
     """
 
     name: str
-    start: Start
+    start: StartServer
     differences: Mapping[str, Difference] = attrs.field(factory=dict[str, Difference])
 
 
-def command(*words: str, directory: str | None = None) -> Start:
+def command(*words: str, directory: str | None = None) -> StartServer:
     """
     Return what starts a server by a command: ``command("uvicorn", "app:app", "--port", "{port}")``.
 

@@ -9,12 +9,13 @@ from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from typing import Final
 
-from .client import HOST
+from .client import HOST, Client
 from .report import Check
 from .stage import SUBPROTOCOL, Stage
 from .subject import PENDING
 
 _PAIRS: Final = 3
+_LOOK_SECONDS: Final = 0.05
 
 
 def _knocks(*lines: str, host: str = HOST) -> Callable[[Stage], Awaitable[str]]:
@@ -30,15 +31,22 @@ def _knocks(*lines: str, host: str = HOST) -> Callable[[Stage], Awaitable[str]]:
 async def _overload(stage: Stage) -> str:
     """Come while as many handshakes as may are under way."""
     async with AsyncExitStack() as stack:
+        watch = await stack.enter_async_context(stage.welcomed())
         waiting = [stack.enter_async_context(stage.client(stage.token("wait"))) for _ in range(PENDING)]
         crowd = asyncio.gather(*waiting, return_exceptions=True)
         try:
-            await asyncio.sleep(0.3)
+            await _until_waiting(stage, watch, PENDING)
             async with stage.client() as client:
                 after = ", with Retry-After" if client.values("retry-after") else ""
                 return f"HTTP {client.status}{after}"
         finally:
             await crowd
+            await _until_waiting(stage, watch, 0)
+
+
+async def _until_waiting(stage: Stage, watch: Client, count: int) -> None:
+    while (await stage.census(watch))["handshakes"] != count:  # noqa: ASYNC110  # a count of the server, no event
+        await asyncio.sleep(_LOOK_SECONDS)
 
 
 async def _contexts(stage: Stage) -> str:

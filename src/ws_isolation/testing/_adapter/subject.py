@@ -165,7 +165,7 @@ async def _stream(session: Session, _message: Message) -> None:
 
 _SETTINGS: Final = Settings(
     hosts=(HOST,),
-    auth_seconds=1.0,
+    auth_seconds=1.5,
     heartbeat_seconds=1.0,
     pong_timeout_seconds=1.0,
     server_ping_seconds=None,
