@@ -1,5 +1,5 @@
 """
-Each extra alone: ``python -m tests.extras EXTRA`` in an environment that has the wheel with this extra and nothing else.
+Each extra alone: ``python -m tests.extras EXTRA`` where the wheel is installed with this extra and nothing else.
 
 What the extra promises can be imported, and made as its page makes it; what another extra brings is missing with an
 error that names it.
@@ -32,7 +32,7 @@ PROMISED: Final[dict[str, tuple[str, ...]]] = {
 }
 """The modules that each extra promises."""
 
-ALWAYS: Final = ("credentials.tickets", "credentials.jwks", "observe", "testing")
+ALWAYS: Final = ("credentials.tickets", "observe", "testing")
 """What needs no extra."""
 
 
@@ -63,7 +63,7 @@ def main(extra: str) -> None:
     absent = {module: reason for module in sorted(others) if (reason := missing(module))}
     for module, reason in absent.items():
         assert "pip install 'ws-isolation[" in reason, f"{module} does not say what to install: {reason}"
-    print(f"{extra}: {', '.join(PROMISED[extra])}; of {len(others)} other modules {len(absent)} name their extra")
+    sys.stdout.write(f"{extra}: {', '.join(PROMISED[extra])}; of {len(others)} others {len(absent)} name their extra\n")
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import ws_isolation
+from tests.extras import PROMISED
 from tests.layers import PACKAGE
 
 ROOT = Path(__file__).parents[1]
