@@ -18,7 +18,7 @@ from .frames import Message
 from .handshake import Credential
 from .latch import resolve
 from .seen import SeenIds
-from .session_core import SessionCore, State
+from .session_core import SessionCore
 from .session_joining import JoiningSession
 from .steps import Consumed, Received
 
@@ -52,8 +52,8 @@ class ReadingSession(JoiningSession):
             while self._core.is_open:
                 text = await self._transport.receive()
                 self._feed(Received(text, self._home.clock.monotonic()))
-            # Closing: go on reading, so that a peer that leaves first is noticed, but serve nothing.
-            while self._core.state is not State.CLOSED:
+            # Closing: go on reading until cancelled, so that a peer that leaves first is noticed; serve nothing.
+            while True:
                 await self._transport.receive()
         except TransportClosedError as error:
             self._peer_gone(error)

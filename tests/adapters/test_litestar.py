@@ -48,7 +48,9 @@ async def test_manager_of_the_request(token: str | None, status: int, body: str)
     The plugin's dependency gives a route the manager of its own user, or a status.
     """
     factory = ManagerFactory()
-    app = Litestar([push], plugins=[litestar.IsolationPlugin(factory, authenticate)], openapi_config=None)
+    app = Litestar(
+        [push], plugins=[litestar.IsolationPlugin(factory, authenticate)], openapi_config=None, logging_config=None
+    )
     headers = {} if token is None else {"Authorization": f"Bearer {token}"}
     async with client_of(app) as client:
         factory.require_running("here()")  # the plugin's lifespan has begun
@@ -74,7 +76,9 @@ async def test_a_dependency_of_the_same_name() -> None:
         return manager
 
     plugin = litestar.IsolationPlugin(ManagerFactory(), authenticate)
-    app = Litestar([say], plugins=[plugin], dependencies={"manager": Provide(own)}, openapi_config=None)
+    app = Litestar(
+        [say], plugins=[plugin], dependencies={"manager": Provide(own)}, openapi_config=None, logging_config=None
+    )
     async with client_of(app) as client:
         answer = await client.post("/own")
 

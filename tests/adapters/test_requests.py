@@ -8,10 +8,10 @@ import pytest
 
 from tests.adapters.shared import authenticate, http_scope
 from tests.backplanes.shared import nodes
-from ws_isolation import Handshake, ManagerFactory, UserExecutionContext, errors
+from ws_isolation import Handshake, ManagerFactory, Settings, UserExecutionContext, errors
 from ws_isolation.adapters._asgi import handshake_of, scope_of
 from ws_isolation.adapters._requests import Refused, manager_of, running
-from ws_isolation.handshake import Credential
+from ws_isolation.handshake import Credential, Headers
 
 
 @pytest.mark.requirement("P1")
@@ -53,6 +53,28 @@ async def test_while_the_engine_is_down() -> None:
     assert (503, {"Retry-After": "1"}) == (refused.value.status, refused.value.headers)
     assert isinstance(refused.value.__cause__, errors.EngineUnavailableError)
     assert "canary" not in refused.value.text
+
+
+@pytest.mark.requirement("WS-25")
+async def test_a_proxy_that_cannot_be_read() -> None:
+    """
+    What a trusted proxy garbles is refused with 403, and nobody is authenticated; behind a good one the client is seen.
+    """
+    seen: list[str | None] = []
+
+    async def known(handshake: Handshake) -> UserExecutionContext | None:
+        seen.append(handshake.client)
+        return await authenticate(handshake)
+
+    factory = ManagerFactory(Settings(trusted_proxies=("127.0.0.1",)))
+    headers = {"x-forwarded-for": "nonsense", "authorization": "Bearer alice"}
+    with pytest.raises(Refused) as refused:
+        await manager_of(Handshake(headers=Headers(headers.items()), client="127.0.0.1"), factory, known)
+    headers["x-forwarded-for"] = "198.51.100.7"
+    await manager_of(Handshake(headers=Headers(headers.items()), client="127.0.0.1"), factory, known)
+
+    assert (403, "forbidden") == (refused.value.status, refused.value.text)
+    assert ["198.51.100.7"] == seen
 
 
 async def test_running() -> None:

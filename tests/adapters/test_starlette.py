@@ -22,7 +22,7 @@ from starlette.websockets import WebSocket
 
 from tests.backplanes.shared import nodes
 from tests.shell import until_over
-from ws_isolation import Handshake, ManagerFactory, Session, UserExecutionContext, errors
+from ws_isolation import Handshake, ManagerFactory, Session, Settings, UserExecutionContext, errors
 from ws_isolation.adapters import _asgi, starlette
 from ws_isolation.credentials.tickets import Tickets
 from ws_isolation.testing import make_context
@@ -425,6 +425,23 @@ def test_missing_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(builtins, "__import__", without_starlette)
     with pytest.raises(errors.MissingExtraError, match=r"pip install 'ws-isolation\[starlette\]'"):
         importlib.import_module("ws_isolation.adapters.starlette")
+
+
+@pytest.mark.requirement("WS-06", "WS-25")
+async def test_ticket_behind_a_proxy() -> None:
+    """
+    A page of the host that a trusted proxy names gets one; what the proxy garbles is refused with 400.
+    """
+    endpoint = starlette.ticket(ManagerFactory(Settings(trusted_proxies=("127.0.0.1",))), authenticate, Tickets())
+    app = FastAPI()
+    app.post("/ticket")(endpoint)
+    said = {"Authorization": "Bearer alice", "Origin": "https://app.example", "X-Forwarded-For": "198.51.100.7"}
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="http://10.0.0.5") as http:
+        given = await http.post("/ticket", headers={**said, "X-Forwarded-Host": "app.example"})
+        other = await http.post("/ticket", headers={**said, "X-Forwarded-Host": "other.example"})
+        garbled = await http.post("/ticket", headers={**said, "X-Forwarded-For": "nonsense"})
+
+    assert (200, 403, 400) == (given.status_code, other.status_code, garbled.status_code)
 
 
 @pytest.mark.requirement("WS-06")

@@ -22,7 +22,7 @@ PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
 RUN = frozenset({"python", "pycon"})
 EXTRA_NAMES = frozenset({"daphne", "fastapi", "gunicorn", "uvicorn", "uvicorn-worker", "websockets"})
 """What the pages tell people to install beside the library."""
-ALONE = frozenset({"django.md"})
+ALONE = frozenset({"django.md", "litestar.md"})
 """Pages that configure a framework for the whole process, and so run in one of their own."""
 
 
