@@ -60,7 +60,7 @@ class AdapterSubject:
     __slots__ = ("_answers", "_pairs", "factory")
 
     def __init__(self) -> None:
-        self.factory = ManagerFactory(_SETTINGS)
+        self.factory: ManagerFactory = ManagerFactory(_SETTINGS)
         self._pairs: dict[str, asyncio.Event] = {}
         self._answers: dict[str, _Answer] = {
             "size": _tell_size,
