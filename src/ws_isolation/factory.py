@@ -122,11 +122,12 @@ class ManagerFactory(FactoryDoor):
 
     async def is_ready(self) -> bool:
         """
-        Tell whether new clients would be let in: no drain goes on, and ``ready`` says True. For a health endpoint.
+        Tell whether new clients would be let in: it neither drains nor has stopped, and ``ready`` says True.
 
-        Takes ``Settings.ready_seconds`` at most. Cancelling it is safe.
+        For a health endpoint. Takes ``Settings.ready_seconds`` at most. Cancelling it is safe.
         """
-        return not self._runtime.is_draining and await self._readiness.ask()
+        runtime = self._runtime
+        return not (runtime.is_draining or runtime.is_stopped) and await self._readiness.ask()
 
     def create_manager(self, context: UserExecutionContext, /) -> IsolatedManager:
         """

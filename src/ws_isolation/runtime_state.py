@@ -154,6 +154,11 @@ class RuntimeState:
             """Look at what is due: the whole runtime knows how."""
 
     @property
+    def is_stopped(self) -> bool:
+        """Whether it was stopped, and not started since."""
+        return self._stopped
+
+    @property
     def grace_seconds(self) -> float:
         """Seconds that a handler may take to return once its session has ended."""
         return self.settings.close_seconds

@@ -189,6 +189,23 @@ async def test_stop_ends_the_question() -> None:
         await settle()
 
     assert not await asking
+    assert not await factory.is_ready()
+
+
+@pytest.mark.scenario("S26", "S59")
+async def test_ready_is_who_runs() -> None:
+    """
+    Without a question of its own a factory is ready until it stops, and again once it is started.
+    """
+    factory = ManagerFactory()
+    before = await factory.is_ready()
+    async with factory:
+        during = await factory.is_ready()
+    after = await factory.is_ready()
+    async with factory:
+        again = await factory.is_ready()
+
+    assert (True, True, False, True) == (before, during, after, again)
 
 
 @pytest.mark.scenario("S59")
