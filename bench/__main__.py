@@ -28,7 +28,7 @@ from .server import pin, raise_descriptor_limit
 from .table import report
 
 _CELL_SECONDS: Final = 300.0
-_KINDS: Final = ("W1", "W2", "W3", "W4", "W5", "W6", "W7")
+_KINDS: Final = ("W1", "W2", "W3", "W4", "W5", "W6", "W7", "W8")
 
 
 class Plan(NamedTuple):
@@ -113,6 +113,17 @@ def stalled_reader(peer: str, plan: Plan) -> dict[str, float | None]:
     return found
 
 
+def paired(peer: str, plan: Plan) -> dict[str, float | None]:
+    """W8: as W2, with its fewest users."""
+    users = min(plan.users)
+    events = plan.events
+    return {
+        **runs.sockets(
+            peer, users, events=events, seconds=max(0.5, plan.seconds), paced_seconds=plan.paced_seconds, rate=2_000
+        )
+    }
+
+
 class Measurement(NamedTuple):
     """One block of the result."""
 
@@ -145,7 +156,12 @@ def plan_measurements(plan: Plan, peers: list[str], only: set[str]) -> list[Meas
     if "W5" in only:
         some = [peer for peer in served if peer in plan.stalled]
         found.append(Measurement("W5", plan.stalled_rounds, some, partial(stalled_reader, plan=plan)))
-    return [*found, *_across(plan, peers, only)]
+    found += _across(plan, peers, only)
+    if "W8" in only:
+        found.append(
+            Measurement("W8", plan.rounds, [peer for peer in peers if PEERS[peer].pair], partial(paired, plan=plan))
+        )
+    return found
 
 
 def _across(plan: Plan, peers: list[str], only: set[str]) -> list[Measurement]:

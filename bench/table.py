@@ -20,6 +20,7 @@ _TITLES = {
     "W5": "W5: one of the readers has stopped to read",
     "W6": "W6: two nodes and an engine, CPU of both nodes per event that crosses",
     "W7": "W7: a node was restarted and all of its users resume",
+    "W8": "W8: each adapter beside its own framework by hand, server CPU per delivered event",
 }
 
 
@@ -224,4 +225,22 @@ def _w7(rounds: Rounds) -> str:
     return markdown(headers, rows)
 
 
-_TABLES = {"W1": _w1, "W2": _w2, "W3": _w3, "W5": _w5, "W6": _w6, "W7": _w7}
+def _w8(rounds: Rounds) -> str:
+    headers = ["framework", "ratio", "by hand, CPU µs", "adapter, CPU µs", "p99 ratio"]
+    rows: list[list[str]] = []
+    for framework in dict.fromkeys(PEERS[peer].pair for peer in _peers(rounds)):
+        by_hand, *ours = [peer for peer in _peers(rounds) if PEERS[peer].pair == framework]
+        rows += [
+            [
+                framework,
+                ratio_cell(rounds, adapter, "cpu_us", base=by_hand),
+                cell(rounds, by_hand, "cpu_us"),
+                cell(rounds, adapter, "cpu_us"),
+                ratio_cell(rounds, adapter, "p99_us", base=by_hand),
+            ]
+            for adapter in ours
+        ]
+    return markdown(headers, rows)
+
+
+_TABLES = {"W1": _w1, "W2": _w2, "W3": _w3, "W5": _w5, "W6": _w6, "W7": _w7, "W8": _w8}

@@ -31,6 +31,7 @@ class Entry(NamedTuple):
     that it must be started first.
     ``engine`` says that it needs one, and is measured across two nodes only, ``resumes``
     that a client which comes back gets what it missed, ``keeps`` that it keeps events of users who are not there.
+    ``pair`` is the framework in which W8 compares it, ``source`` where it is made if not in a module of its name.
     ``hello`` is what a client says first, ``path`` where it connects.
     """
 
@@ -45,6 +46,22 @@ class Entry(NamedTuple):
     engine: bool = False
     resumes: bool = False
     keeps: bool = False
+    pair: str = ""
+    source: str = ""
+
+
+def _paired(framework: str, package: str, *needs: str) -> dict[str, Entry]:
+    """Return both peers of a framework, for W8 alone."""
+    needs = (package, "attrs", "msgspec", *needs)
+    return {
+        f"{package}_{name}": Entry(
+            title, needs, app=False, null=False, sockets=False, pair=framework, source=f"paired.{package}:{made}"
+        )
+        for name, title, made in (
+            ("by_hand", f"{framework} by hand", f"{package.title()}ByHand"),
+            ("adapter", f"**ws_isolation** on {framework}", f"{package.title()}Ours"),
+        )
+    }
 
 
 def _on_redis(title: str, needs: tuple[str, ...], path: str = "/ws", hello: str = "") -> Entry:
@@ -54,9 +71,11 @@ def _on_redis(title: str, needs: tuple[str, ...], path: str = "/ws", hello: str 
 
 PEERS: Final = {
     "floor": Entry("floor: frames written ahead, to the asyncio transport", (), app=False),
-    "by_hand": Entry("by hand: FastAPI, `send_json`", ("fastapi", "uvicorn", "websockets")),
+    "by_hand": Entry("by hand: FastAPI, `send_json`", ("fastapi", "uvicorn", "websockets"), pair="FastAPI"),
     "by_hand_msgspec": Entry("by hand with msgspec, `send_text`", ("fastapi", "uvicorn", "websockets", "msgspec")),
-    "ws_isolation": Entry("**ws_isolation**", ("attrs", "msgspec", "starlette", "uvicorn", "websockets"), keeps=True),
+    "ws_isolation": Entry(
+        "**ws_isolation**", ("attrs", "msgspec", "starlette", "uvicorn", "websockets"), keeps=True, pair="FastAPI"
+    ),
     "ws_isolation_frames": Entry(
         "**ws_isolation**, `UvicornFrames`",
         ("attrs", "msgspec", "starlette", "uvicorn", "websockets"),
@@ -65,7 +84,7 @@ PEERS: Final = {
     "ws_isolation_attach": Entry(
         "**ws_isolation**, `attach()`", ("attrs", "msgspec", "starlette", "uvicorn"), sockets=False
     ),
-    "aiohttp": Entry("aiohttp by hand", ("aiohttp",), app=False, null=False),
+    "aiohttp": Entry("aiohttp by hand", ("aiohttp",), app=False, null=False, pair="aiohttp"),
     "websockets_broadcast": Entry("`websockets.broadcast`", ("websockets",), app=False, null=False),
     "litestar": Entry("Litestar channels, in memory", ("litestar", "uvicorn", "websockets"), lifespan=True),
     "broadcaster": Entry(
@@ -89,6 +108,11 @@ PEERS: Final = {
         "40",
     ),
     "channels_redis": _on_redis("Django Channels, channels_redis pub/sub", ("channels", "channels_redis", "django")),
+    **_paired("Litestar", "litestar", "uvicorn", "websockets"),
+    **_paired("Quart", "quart", "uvicorn", "websockets"),
+    **_paired("Django Channels", "channels", "django", "uvicorn", "websockets"),
+    "aiohttp_adapter": _paired("aiohttp", "aiohttp")["aiohttp_adapter"],
+    **_paired("websockets", "websockets"),
 }
 """By name, in the order in which they are measured."""
 
@@ -112,6 +136,8 @@ def missing(name: str, /) -> list[str]:
 
 def make_peer(name: str, /, *, token: bool, engine: str = "") -> Peer:
     """Import and make a peer; with *token*, its handshakes carry an HS256 token. *engine* is the URL of its engine."""
-    module: Any = importlib.import_module(f"{__name__}.{name}_peer")
-    options = {"engine": engine} if PEERS[name].engine else {}
-    return cast("Peer", module.make(token=token, **options))
+    entry = PEERS[name]
+    source, _, made = (entry.source or f"{name}_peer:make").partition(":")
+    module: Any = importlib.import_module(f"{__name__}.{source}")
+    options = {"engine": engine} if entry.engine else {}
+    return cast("Peer", getattr(module, made)(token=token, **options))

@@ -81,6 +81,27 @@ def test_report_holds_every_measurement() -> None:
     assert "| 3.00 | 25 | - | **no** |" in text
 
 
+def test_adapters_are_held_against_their_own_framework() -> None:
+    """
+    In W8 a ratio is that of one framework; one that was measured alone has none.
+    """
+    figures = {"cpu_us": 10.0, "p99_us": 100.0}
+    rounds = [
+        {
+            "by_hand": figures,
+            "ws_isolation": {"cpu_us": 15.0, "p99_us": 120.0},
+            "quart_by_hand": {"cpu_us": 40.0, "p99_us": 400.0},
+            "quart_adapter": {"cpu_us": 20.0, "p99_us": 200.0},
+            "litestar_by_hand": figures,
+        }
+    ]
+    text = report({"rounds": {"W8": rounds}, "absent": {}, "failed": {}})
+
+    assert "| FastAPI | 1.50 | 10.0 | 15.0 | 1.20 |" in text
+    assert "| Quart | 0.50 | 40.0 | 20.0 | 0.50 |" in text
+    assert "Litestar" not in text
+
+
 def test_report_leaves_nobody_out_silently() -> None:
     """
     A peer that is not installed and a run that failed its checks are named, with the reason.
