@@ -5,6 +5,7 @@ Servers that speak WebSocket themselves: what clients send, how much of it, and 
 from __future__ import annotations
 
 import asyncio
+import inspect
 import random
 import zlib
 from typing import Final
@@ -17,6 +18,7 @@ from tests.adapters.own_servers import SERVERS, Served
 from tests.servers.raw import connected, text_frame, upgrade
 from tests.servers.running import Client, client, until, until_gone
 from ws_isolation import ManagerFactory, PlainWire, Session, Settings, events
+from ws_isolation.adapters import aiohttp, websockets
 from ws_isolation.testing import make_context
 from ws_isolation.wire import SUBPROTOCOL
 
@@ -244,3 +246,20 @@ async def test_large_events_in_order(server: str, *, compress: bool) -> None:
         got = [(await tab.until("custom"))["data"]["value"][0] for _ in range(20)]
 
     assert list(range(20)) == got
+
+
+@each_server
+@pytest.mark.requirement("WS-26")
+async def test_compression_is_off(server: str) -> None:
+    """
+    A client that offers compression gets none, unless the application asks for it.
+    """
+    defaults = {inspect.signature(call).parameters["compress"].default for call in (aiohttp.serve, websockets.endpoint)}
+    async with SERVERS[server](Served(ManagerFactory())) as address, connected(address) as raw:
+        offer = "Sec-WebSocket-Extensions: permessage-deflate"
+        raw.writer.write(upgrade(address, "Authorization: Bearer alice", offer))
+        status, headers = await raw.head()
+
+    assert {False} == defaults
+    assert 101 == status
+    assert "sec-websocket-extensions" not in headers
