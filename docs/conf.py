@@ -50,7 +50,10 @@ nitpick_ignore_regex = [
     ),
     (r"py:.*", r"(HTTPException|HttpResponse|Litestar|WebsocketRouteHandler)"),
     # Names for other types, which Sphinx takes for classes.
-    (r"py:class", r"(.*\.)?(_[PRTU]|Action|Application|Authenticate|FrozenJson|Handler|Inbound|Json|ManagerWrapper)"),
+    (
+        r"py:class",
+        r"(.*\.)?(_[PRTU]|Action|Application|Authenticate|FrozenJson|Handler|Inbound|Json|Listen|ManagerWrapper)",
+    ),
     (r"py:class", r"(.*\.)?(Ready|Receive|Scope|Send|Start|StartServer|Verdict)"),
     (r"py:class", r"(.*\.)?Variable|'(passed|difference|failed)'"),
     (r"py:(class|obj)", r"ws_isolation\.router\.(_Plain|_T)"),

@@ -16,7 +16,8 @@ from litestar.exceptions import HTTPException, WebSocketDisconnect
 
 from tests.adapters.shared import authenticate, check_missing_extra, http_scope
 from tests.backplanes.shared import nodes
-from ws_isolation import IsolatedManager, ManagerFactory, errors
+from tests.servers.running import client, running
+from ws_isolation import IsolatedManager, ManagerFactory, Message, Session, errors
 from ws_isolation.adapters import litestar
 
 
@@ -115,3 +116,26 @@ def test_missing_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     Without Litestar the import says which command installs it.
     """
     check_missing_extra(monkeypatch, "litestar", "litestar")
+
+
+@pytest.mark.requirement("P1")
+async def test_listener() -> None:
+    """
+    A function hears each message of its socket, one after the other; what it raises ends the session.
+    """
+    heard: list[tuple[str, str]] = []
+
+    @litestar.listener("/ws", ManagerFactory(), authenticate)
+    async def listen(session: Session, message: Message) -> None:
+        heard.append((session.context.user_id, message.type))
+        if "bad" == message.type:
+            raise LookupError
+
+    app: Any = Litestar([listen], openapi_config=None, logging_config=None)
+    async with running(app) as address, client(address) as alice:
+        for kind in ("one", "two", "bad", "never"):
+            await alice.send(type=kind)
+        goodbye = await alice.until("ws.goodbye")
+
+    assert [("alice", "one"), ("alice", "two"), ("alice", "bad")] == heard
+    assert 4300 == goodbye["code"]

@@ -19,6 +19,7 @@ from ..serving import Authenticate, serve_opening
 from ..signals import SIGNALS, drain_first
 from ..wire import DEFAULT_WIRE, Wire
 from ._requests import Refused, manager_of
+from ._tickets import issued
 
 try:
     from aiohttp import web
@@ -29,11 +30,12 @@ except ImportError as _error:
     raise MissingExtraError(_MESSAGE) from _error
 
 if TYPE_CHECKING:
+    from ..credentials.tickets import Tickets
     from ..factory import ManagerFactory
     from ..manager import IsolatedManager
     from ..session import Handler
 
-__all__ = ("lifespan", "manager", "serve")
+__all__ = ("lifespan", "manager", "serve", "ticket")
 
 _UNHANDLED: Final = (signal.SIG_DFL, signal.default_int_handler)
 _REFUSALS: Final = {401: web.HTTPUnauthorized, 403: web.HTTPForbidden, 503: web.HTTPServiceUnavailable}
@@ -138,3 +140,20 @@ def manager(
             raise _REFUSALS[refused.status](text=refused.text, headers=refused.headers) from refused.__cause__
 
     return own
+
+
+def ticket(
+    factory: ManagerFactory, authenticate: Authenticate, tickets: Tickets, /
+) -> Callable[[web.Request], Awaitable[web.Response]]:
+    """
+    Return a handler that gives a connect ticket to whoever *authenticate* knows: ``router.add_post("/ticket", ...)``.
+
+    It answers ``{"ticket": …, "seconds": …}`` for the page that asked; 400, 401, 403, 429 or 503 otherwise. What the
+    context has is what the socket gets: its thread is named in this request, and not when connecting.
+    """
+
+    async def give(request: web.Request) -> web.Response:
+        given = await issued(handshake_of(request), factory, authenticate, tickets)
+        return web.Response(body=given.body, status=given.status, headers=given.headers)
+
+    return give

@@ -3,24 +3,23 @@ The adapter for Django Channels.
 
 ``consumer`` makes what a ``URLRouter`` routes to, ``serve`` is what to call in an ASGI application of your own;
 ``lifespan`` goes around the whole application and gives the factory an orderly end, ``manager`` gives an async
-view the manager of its own user. ``user_of`` and ``scope_of`` are how ``authenticate`` reads what Django knows.
+view the manager of its own user, ``ticket`` is a view that gives connect tickets. ``user_of`` and ``scope_of``
+are how ``authenticate`` reads what Django knows.
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack
 from functools import update_wrapper
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeAlias, TypeVar
 
-import attrs
-
 from ..errors import MissingExtraError
 from ..serving import Authenticate, serve_opening
-from ..signals import drain_first
 from ..wire import DEFAULT_WIRE, Wire
 from ._asgi import AsgiOpening, Receive, Scope, Send, handshake_of, scope_of
-from ._requests import Refused, manager_of, running
+from ._channels import Running
+from ._requests import Refused, manager_of
+from ._tickets import issued
 
 try:
     import channels  # noqa: F401  # pyright: ignore[reportUnusedImport]  # what puts user and session into the scope
@@ -30,12 +29,13 @@ except ImportError as _error:
     raise MissingExtraError(_MESSAGE) from _error
 
 if TYPE_CHECKING:
+    from ..credentials.tickets import Tickets
     from ..factory import ManagerFactory
     from ..handshake import Handshake
     from ..manager import IsolatedManager
     from ..session import Handler
 
-__all__ = ("consumer", "lifespan", "manager", "scope_of", "serve", "user_of")
+__all__ = ("consumer", "lifespan", "manager", "scope_of", "serve", "ticket", "user_of")
 
 Application: TypeAlias = Callable[[Any, Any, Any], Awaitable[None]]
 """What Channels calls an application: ``ProtocolTypeRouter``, ``URLRouter``, a consumer, or a function."""
@@ -118,7 +118,7 @@ def lifespan(factory: ManagerFactory, application: Application, /) -> Applicatio
     SIGTERM drain the factory before the server hears of them, see ``signals.drain_first()``.
     An application with a lifespan of its own writes ``async with factory, drain_first(factory):`` there instead.
     """
-    state = _State(factory)
+    state = Running(factory)
 
     async def whole(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -128,38 +128,6 @@ def lifespan(factory: ManagerFactory, application: Application, /) -> Applicatio
             await application(scope, receive, send)
 
     return whole
-
-
-@attrs.define
-class _State:
-    """What has been begun: by a server's lifespan, or by the first request where there is none."""
-
-    factory: ManagerFactory
-    begun: bool = False
-    stack: AsyncExitStack[bool | None] = attrs.field(factory=AsyncExitStack[bool | None])
-
-    async def run(self, receive: Receive, send: Send) -> None:
-        """Take the server's lifespan, which says startup first and shutdown at the end."""
-        await receive()
-        self.begun = True
-        phase = "startup"
-        try:
-            async with running(self.factory):
-                await send({"type": "lifespan.startup.complete"})
-                phase = "shutdown"
-                await receive()
-        except Exception as error:
-            await send({"type": f"lifespan.{phase}.failed", "message": str(error)})
-            raise
-        finally:
-            self.begun = False
-        await send({"type": "lifespan.shutdown.complete"})
-
-    async def begin(self) -> None:
-        """Listen to the signals where nobody has begun: as long as the process runs, for nobody says when it ends."""
-        if not self.begun:
-            self.begun = True
-            await self.stack.enter_async_context(drain_first(self.factory))
 
 
 def manager(
@@ -180,9 +148,8 @@ def manager(
         view: Callable[Concatenate[Any, IsolatedManager, _P], Awaitable[_R]],
     ) -> Callable[Concatenate[Any, _P], Awaitable[_R | HttpResponse]]:
         async def managed(request: Any, /, *args: _P.args, **kwargs: _P.kwargs) -> _R | HttpResponse:  # noqa: ANN401  # Django is not typed
-            known = {"user": await request.auser(), "session": request.session}
             try:
-                own = await manager_of(handshake_of({**request.scope, **known}), factory, authenticate)
+                own = await manager_of(await _handshake_of(request), factory, authenticate)
             except Refused as refused:
                 headers = {"Content-Type": "text/plain; charset=utf-8", **(refused.headers or {})}
                 return HttpResponse(refused.text.encode(), status=refused.status, headers=headers)
@@ -192,3 +159,27 @@ def manager(
         return managed
 
     return decorate
+
+
+def ticket(
+    factory: ManagerFactory, authenticate: Authenticate, tickets: Tickets, /
+) -> Callable[[Any], Awaitable[HttpResponse]]:
+    """
+    Return an async view that gives a connect ticket to whoever *authenticate* knows.
+
+    It answers a POST with ``{"ticket": …, "seconds": …}`` for the page that asked; 400, 401, 403, 405, 429 or 503
+    otherwise. What the context has is what the socket gets: its thread is named in this request, and not when
+    connecting. Django's own check of a form's token (CSRF) comes before it.
+    """
+
+    async def give(request: Any) -> HttpResponse:  # noqa: ANN401  # Django is not typed
+        if request.method != "POST":
+            return HttpResponse(status=405, headers={"Allow": "POST", "Content-Type": "text/plain; charset=utf-8"})
+        given = await issued(await _handshake_of(request), factory, authenticate, tickets)
+        return HttpResponse(given.body, status=given.status, headers=given.headers)
+
+    return give
+
+
+async def _handshake_of(request: Any) -> Handshake:  # noqa: ANN401  # Django is not typed
+    return handshake_of({**request.scope, "user": await request.auser(), "session": request.session})

@@ -1,16 +1,17 @@
 """
 The adapter for Litestar.
 
-``endpoint`` makes the route handler of a socket, ``serve`` is what to call in one of your own; ``lifespan``
-gives the factory an orderly end, ``manager`` is the dependency that gives an HTTP handler the manager of its
-own user, and ``IsolationPlugin`` enters both into an application.
+``endpoint`` makes the route handler of a socket, ``listener`` of a function for each message, ``serve`` is what to
+call in one of your own. ``lifespan`` gives the factory an orderly end, ``manager`` is the dependency that gives an
+HTTP handler the manager of its own user, ``ticket`` a handler that gives connect tickets; ``IsolationPlugin`` enters
+lifespan and manager into an application.
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
-from typing import TYPE_CHECKING, Any, cast, final
+from typing import TYPE_CHECKING, Any, TypeAlias, cast, final
 
 from ..errors import MissingExtraError, TransportClosedError
 from ..manager import IsolatedManager
@@ -18,23 +19,30 @@ from ..serving import Authenticate, serve_opening
 from ..wire import DEFAULT_WIRE, Wire
 from ._asgi import AsgiOpening, Receive, Scope, Send, gone, handshake_of, scope_of
 from ._requests import Refused, manager_of, running
+from ._tickets import issued
 
 try:
-    from litestar import Litestar, Request, WebSocket
+    from litestar import Litestar, Request, Response, WebSocket, post
     from litestar.config.app import AppConfig
     from litestar.di import Provide
     from litestar.exceptions import HTTPException, WebSocketDisconnect
-    from litestar.handlers import WebsocketRouteHandler
+    from litestar.handlers import HTTPRouteHandler, WebsocketRouteHandler
     from litestar.plugins import InitPlugin
 except ImportError as _error:
     _MESSAGE = "the Litestar adapter needs litestar. Install it with: pip install 'ws-isolation[litestar]'"
     raise MissingExtraError(_MESSAGE) from _error
 
 if TYPE_CHECKING:
+    from ..credentials.tickets import Tickets
     from ..factory import ManagerFactory
-    from ..session import Handler
+    from ..frames import Message
+    from ..session import Handler, Session
 
-__all__ = ("IsolationPlugin", "endpoint", "lifespan", "manager", "scope_of", "serve")
+__all__ = ("IsolationPlugin", "endpoint", "lifespan", "listener", "manager", "scope_of", "serve", "ticket")
+
+
+Listen: TypeAlias = "Callable[[Session, Message], Awaitable[None]]"
+"""What ``listener`` calls."""
 
 
 async def serve(
@@ -84,18 +92,33 @@ def endpoint(
     """
     Return the route handler of a socket: ``Litestar([endpoint("/ws", factory, authenticate, handler)])``.
 
-    Args:
-        path: Its route.
-        factory: Same as ``serve()``, and so are the others.
-        authenticate: As said.
-        handler: As said.
-        wire: As said.
+    *path* is its route, the others are those of ``serve()``.
     """
 
     async def session(socket: WebSocket[Any, Any, Any]) -> None:
         await serve(socket, factory, authenticate, handler, wire=wire)
 
     return WebsocketRouteHandler(path)(session)
+
+
+def listener(
+    path: str, factory: ManagerFactory, authenticate: Authenticate, /, *, wire: Wire = DEFAULT_WIRE
+) -> Callable[[Listen], WebsocketRouteHandler]:
+    """
+    Return a decorator that makes a socket of a function that is called with each message, one after the other.
+
+    ``@listener("/ws", factory, authenticate)`` above ``async def heard(session, message)``. What the function raises
+    ends the session. A ``Router`` tells messages by their type, and can handle them concurrently.
+    """
+
+    def decorate(listen: Listen) -> WebsocketRouteHandler:
+        async def handler(session: Session) -> None:
+            async for message in session:
+                await listen(session, message)
+
+        return endpoint(path, factory, authenticate, handler, wire=wire)
+
+    return decorate
 
 
 def lifespan(factory: ManagerFactory, /) -> Callable[[Litestar], AbstractAsyncContextManager[None]]:
@@ -109,6 +132,21 @@ def lifespan(factory: ManagerFactory, /) -> Callable[[Litestar], AbstractAsyncCo
         return running(factory)
 
     return scope
+
+
+def ticket(path: str, factory: ManagerFactory, authenticate: Authenticate, tickets: Tickets, /) -> HTTPRouteHandler:
+    """
+    Return a route handler, for POST, that gives a connect ticket to whoever *authenticate* knows.
+
+    It answers ``{"ticket": …, "seconds": …}`` for the page that asked; 400, 401, 403, 429 or 503 otherwise. What the
+    context has is what the socket gets: its thread is named in this request, and not when connecting.
+    """
+
+    async def give(request: Request[Any, Any, Any]) -> Response[bytes]:
+        given = await issued(handshake_of(cast("Scope", request.scope)), factory, authenticate, tickets)
+        return Response(given.body, status_code=given.status, headers=given.headers, media_type="application/json")
+
+    return post(path)(give)
 
 
 def manager(

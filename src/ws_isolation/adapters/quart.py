@@ -2,45 +2,40 @@
 The adapter for Quart.
 
 ``serve`` runs a session in a websocket route, ``lifespan`` gives the factory an orderly end, ``manager`` gives
-an HTTP route its user's manager. Rule: Quart cancels the route when its client is gone, so cancelled means left.
+an HTTP route its user's manager, ``ticket`` is a route that gives connect tickets.
+Rule: Quart cancels the route when its client is gone, so cancelled means left.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
-from typing import TYPE_CHECKING, Any, Final, TypeVar, cast, final
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from typing import TYPE_CHECKING, Any, cast
 
 from .. import closing
-from ..errors import MissingExtraError, TransportClosedError
+from ..errors import MissingExtraError
 from ..finishing import finish
-from ..frames import Goodbye
 from ..serving import Authenticate, serve_opening
 from ..wire import DEFAULT_WIRE, Wire
-from ._asgi import Scope, gone, handshake_of, scope_of
+from ._asgi import Scope, handshake_of, scope_of
 from ._requests import Refused, manager_of, running
+from ._tickets import issued
 
 try:
     import quart
-    from quart.wrappers import Websocket
-    from werkzeug.exceptions import HTTPException, default_exceptions
+
+    from ._quart import QuartOpening, answer
 except ImportError as _error:
     _MESSAGE = "the Quart adapter needs quart. Install it with: pip install 'ws-isolation[quart]'"
     raise MissingExtraError(_MESSAGE) from _error
 
 if TYPE_CHECKING:
+    from ..credentials.tickets import Tickets
     from ..factory import ManagerFactory
     from ..manager import IsolatedManager
     from ..session import Handler
-    from ..typing import Transport
 
-__all__ = ("lifespan", "manager", "scope_of", "serve")
-
-_FORBIDDEN: Final = 403
-_LEFT: Final[type[Exception]] = getattr(quart.wrappers, "ClientDisconnectedError", TransportClosedError)
-"""What Quart raises from 0.23 on, once the client is gone."""
-_T = TypeVar("_T")
+__all__ = ("lifespan", "manager", "scope_of", "serve", "ticket")
 
 
 async def serve(
@@ -71,7 +66,7 @@ async def serve(
     """
     # The proxy's own object: the session runs with context variables of its own.
     proxy: Any = quart.websocket
-    opening = _Opening(proxy._get_current_object())  # noqa: SLF001  # Werkzeug's documentation names it for this
+    opening = QuartOpening(proxy._get_current_object())  # noqa: SLF001  # Werkzeug's documentation names it for this
     serving = asyncio.ensure_future(serve_opening(opening, factory, authenticate, handler, wire))
     try:
         await asyncio.shield(serving)
@@ -83,83 +78,6 @@ async def serve(
         raise
     if opening.refusal is not None:
         raise opening.refusal
-
-
-@final
-class _Opening:
-    """A WebSocket of Quart from its handshake on: ``Opening``, and its own ``Transport`` once it is accepted."""
-
-    __slots__ = ("_left", "_open", "_websocket", "handshake", "refusal")
-
-    def __init__(self, websocket: Websocket) -> None:
-        self._websocket = websocket
-        self._left: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._open = False
-        self.handshake = handshake_of(cast("Scope", websocket.scope))
-        self.refusal: HTTPException | None = None
-        """What the route has to raise, so that Quart answers with a status."""
-
-    async def accept(self, subprotocol: str | None, /) -> Transport:
-        """Do the same as ``Opening.accept()``."""
-        if self._left.done():
-            raise TransportClosedError
-        self._open = True
-        websocket: Any = self._websocket  # its headers are half typed
-        await self._translated(websocket.accept(subprotocol=subprotocol))
-        return self
-
-    async def refuse(self, status: int, retry_after: int | None, /) -> None:
-        """Do the same as ``Opening.refuse()``."""
-        if status == _FORBIDDEN:  # what a close before accept is everywhere
-            await self._translated(self._websocket.close(closing.NORMAL.code))
-            return
-        self.refusal = _answer(status, "", None if retry_after is None else {"Retry-After": str(retry_after)})
-
-    async def receive(self) -> str | bytes:
-        """Do the same as ``Transport.receive()``."""
-        receiving = asyncio.ensure_future(self._translated(self._websocket.receive()))
-        try:
-            await asyncio.wait((receiving, self._left), return_when=asyncio.FIRST_COMPLETED)
-            if not receiving.done():
-                raise TransportClosedError
-            # Quart makes None of an empty binary message.
-            return cast("str | bytes | None", receiving.result()) or b""
-        finally:
-            receiving.cancel()
-
-    async def send(self, text: str, /) -> None:
-        """Do the same as ``Transport.send()``."""
-        await self._translated(self._websocket.send(text))
-
-    async def close(self, code: int, reason: str, /) -> None:
-        """Do the same as ``Transport.close()``."""
-        self._open = False
-        await self._translated(self._websocket.close(code, reason))
-
-    def abort(self) -> None:
-        """Do nothing: ASGI has no abort, see ``_asgi.AsgiTransport``."""
-
-    def leave(self) -> None:
-        """Take it that the client is gone."""
-        self._left.set_result(None)
-
-    async def hang_up(self, wire: Wire, code: closing.CloseCode) -> None:
-        """Say goodbye and close where nobody has; once a client has left, servers let that go nowhere."""
-        if self._open:
-            with contextlib.suppress(TransportClosedError):
-                text = wire.control(Goodbye(code=code))
-                if text is not None:
-                    await self.send(text)
-                await self.close(code.code, closing.reason(code))
-
-    async def _translated(self, call: Awaitable[_T]) -> _T:
-        try:
-            return await call
-        except Exception as error:
-            closed = TransportClosedError() if isinstance(error, _LEFT) else gone(error)
-            if closed is None:
-                raise
-            raise closed from error
 
 
 def lifespan(factory: ManagerFactory, /) -> Callable[[], AsyncGenerator[None, None]]:
@@ -189,12 +107,23 @@ def manager(factory: ManagerFactory, authenticate: Authenticate, /) -> Callable[
         try:
             return await manager_of(handshake_of(cast("Scope", quart.request.scope)), factory, authenticate)
         except Refused as refused:
-            raise _answer(refused.status, refused.text, refused.headers) from refused.__cause__
+            raise answer(refused.status, refused.text, refused.headers) from refused.__cause__
 
     return managed
 
 
-def _answer(status: int, text: str, headers: Mapping[str, str] | None) -> HTTPException:
-    """Return what Quart answers with *status*, unless the application has an error handler for it."""
-    response = quart.Response(text, status, dict(headers or {}), content_type="text/plain; charset=utf-8")
-    return default_exceptions[status](text, response)
+def ticket(
+    factory: ManagerFactory, authenticate: Authenticate, tickets: Tickets, /
+) -> Callable[[], Awaitable[quart.Response]]:
+    """
+    Return a route that gives a connect ticket to whoever *authenticate* knows: ``app.post("/ticket")(ticket(...))``.
+
+    It answers ``{"ticket": …, "seconds": …}`` for the page that asked; 400, 401, 403, 429 or 503 otherwise. What the
+    context has is what the socket gets: its thread is named in this request, and not when connecting.
+    """
+
+    async def route() -> quart.Response:
+        given = await issued(handshake_of(cast("Scope", quart.request.scope)), factory, authenticate, tickets)
+        return quart.Response(given.body, given.status, given.headers)
+
+    return route
