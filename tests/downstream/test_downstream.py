@@ -10,6 +10,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import Final
 
@@ -20,6 +21,11 @@ pytestmark = [pytest.mark.downstream, pytest.mark.timeout(900)]
 
 ROOT: Final = Path(__file__).parents[2]
 SHOP: Final = Path(__file__).parent / "shop"
+
+EXTRAS: Final = ",".join(
+    tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["optional-dependencies"]
+)
+"""All of them: an adapter is typed as far as its framework's types are there."""
 
 WRONG: Final = {
     "another context": (
@@ -104,7 +110,7 @@ def _service(tmp_path_factory: pytest.TempPathFactory) -> Service:
     _done(made.run(sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", wheels, str(ROOT)))
     _done(made.run(sys.executable, "-m", "venv", str(root / "env")))
     (wheel,) = (root / "wheels").glob("ws_isolation-*.whl")
-    _done(made.run(str(made.python), "-m", "pip", "install", "--quiet", f"{wheel}[demo]", str(made.folder)))
+    _done(made.run(str(made.python), "-m", "pip", "install", "--quiet", f"{wheel}[{EXTRAS}]", str(made.folder)))
     return made
 
 
