@@ -48,7 +48,7 @@ nitpick_ignore_regex = [
         r"py:.*",
         r"('deflate'|AbstractAsyncContextManager|concurrent\.futures\.Future|Request|Response|Self|TracebackType|UnsetType|WebSocket|datetime)",
     ),
-    (r"py:.*", r"(HTTPException|HttpResponse|Litestar|WebsocketRouteHandler)"),
+    (r"py:.*", r"(HTTPException|HTTPRouteHandler|HttpResponse|Litestar|WebsocketRouteHandler|quart\.Response)"),
     # Names for other types, which Sphinx takes for classes.
     (
         r"py:class",
