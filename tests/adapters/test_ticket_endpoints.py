@@ -84,7 +84,7 @@ async def by_channels(tickets: Tickets, headers: dict[str, str], method: str) ->
     """
     raw = [(name.lower().encode(), value.encode()) for name, value in {"Host": HOST, **headers}.items()]
     view = channels.ticket(ManagerFactory(), authenticate, tickets)
-    answer = await view(Request(method, {**http_scope(None), "headers": raw}))
+    answer: Any = await view(Request(method, {**http_scope(None), "headers": raw}))
     return answer.status_code, {name.lower(): value for name, value in answer.items()}, answer.content
 
 
