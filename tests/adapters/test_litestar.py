@@ -16,7 +16,7 @@ from litestar.exceptions import HTTPException, WebSocketDisconnect
 
 from tests.adapters.shared import authenticate, check_missing_extra, http_scope
 from tests.backplanes.shared import nodes
-from tests.servers.running import client, running
+from tests.servers.running import client, running, until
 from ws_isolation import IsolatedManager, ManagerFactory, Message, Session, errors
 from ws_isolation.adapters import litestar
 
@@ -121,11 +121,13 @@ def test_missing_extra(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.requirement("P1")
 async def test_listener() -> None:
     """
-    A function hears each message of its socket, one after the other; what it raises ends the session.
+    A function hears each message of its socket, one after the other; what it raises ends the session, as its client does.
     """
     heard: list[tuple[str, str]] = []
 
-    @litestar.listener("/ws", ManagerFactory(), authenticate)
+    factory = ManagerFactory()
+
+    @litestar.listener("/ws", factory, authenticate)
     async def listen(session: Session, message: Message) -> None:
         heard.append((session.context.user_id, message.type))
         if "bad" == message.type:
@@ -136,6 +138,9 @@ async def test_listener() -> None:
         for kind in ("one", "two", "bad", "never"):
             await alice.send(type=kind)
         goodbye = await alice.until("ws.goodbye")
+        async with client(address, "bob") as bob:
+            await bob.until("ws.welcome")
+        await until(lambda: 0 == factory.stats().sessions)
 
     assert [("alice", "one"), ("alice", "two"), ("alice", "bad")] == heard
     assert 4300 == goodbye["code"]
