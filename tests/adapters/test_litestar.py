@@ -121,7 +121,7 @@ def test_missing_extra(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.requirement("P1")
 async def test_listener() -> None:
     """
-    A function hears each message of its socket, one after the other; what it raises ends the session, as its client does.
+    A function hears each message of its socket, in order; it ends the session by raising, its client by leaving.
     """
     heard: list[tuple[str, str]] = []
 
