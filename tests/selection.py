@@ -70,8 +70,8 @@ def needs_extra(path: Path, seen: frozenset[Path] = frozenset(), /) -> bool:
             return True
         if top == "ws_isolation" and _is_extra(rest):
             return True
-        if top == "tests":
-            for helper in _files(rest):
+        if top in {"tests", "bench"}:
+            for helper in _files(top, rest):
                 if helper not in seen and needs_extra(helper, seen | {path}):
                     return True
     return False
@@ -87,8 +87,8 @@ def _is_extra(module: str) -> bool:
     return where is not None and where[0] > CORE
 
 
-def _files(module: str) -> list[Path]:
-    inner = HERE.joinpath(*module.split("."))
+def _files(package: str, module: str) -> list[Path]:
+    inner = (HERE.parent / package).joinpath(*module.split("."))
     places = (inner, inner.parent)
     return [f for place in places for f in (place.with_suffix(".py"), place / "__init__.py") if f.is_file()]
 
