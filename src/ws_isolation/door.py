@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Final, final
 
 import msgspec
 
+from .networks import address_of
+
 if TYPE_CHECKING:
     from .handshake import Handshake
     from .settings import Settings
@@ -86,9 +88,5 @@ def _same_host(origin: str, host: str) -> bool:
 
 
 def _is_loopback(client: str | None) -> bool:
-    import ipaddress  # noqa: PLC0415  # 3 ms of import time, for plain ws only
-
-    try:
-        return client is not None and ipaddress.ip_address(client).is_loopback
-    except ValueError:
-        return False
+    address = None if client is None else address_of(client)
+    return address is not None and address.is_loopback

@@ -64,23 +64,22 @@ class Proxies:
         networks = self._networks
         if networks is None or not networks.holds(handshake.client):
             return handshake
-        client, place = _client(handshake, networks)
         return attrs.evolve(
             handshake,
-            client=client,
-            scheme=_scheme(handshake, place),
-            public_host=_host(handshake, place),
+            client=_client(handshake, networks),
+            scheme=_scheme(handshake),
+            public_host=_host(handshake),
         )
 
 
-def _client(handshake: Handshake, networks: Networks) -> tuple[str | None, int]:
-    """Return the first address from the right that is no proxy's, and its place from the right: 1 is the last."""
-    client, place = handshake.client, 0
+def _client(handshake: Handshake, networks: Networks) -> str | None:
+    """Return the first address from the right that is no proxy's."""
+    client = handshake.client
     for hop in reversed(_listed(handshake, "x-forwarded-for")):
-        client, place = _address_in(hop), place + 1
+        client = _address_in(hop)
         if client is None or not networks.holds(client):
             break
-    return client, max(place, 1)
+    return client
 
 
 def _listed(handshake: Handshake, name: str) -> list[str]:
@@ -91,13 +90,18 @@ def _listed(handshake: Handshake, name: str) -> list[str]:
     return entries
 
 
-def _at(entries: list[str], place: int) -> str | None:
-    """Return what the proxy said that saw the client; the one entry of a proxy that keeps no list counts as its own."""
-    return entries[max(len(entries) - place, 0)] if entries else None
+def _last(handshake: Handshake, name: str) -> str | None:
+    """
+    Return what the nearest proxy says; None where it says nothing.
+
+    Never what stands before: not every proxy adds to these lists, so no place in them is a certain proxy's.
+    """
+    entries = _listed(handshake, name)
+    return entries[-1] if entries else None
 
 
-def _scheme(handshake: Handshake, place: int) -> str:
-    said = _at(_listed(handshake, "x-forwarded-proto"), place)
+def _scheme(handshake: Handshake) -> str:
+    said = _last(handshake, "x-forwarded-proto")
     if said is None:
         return handshake.scheme
     scheme = _SCHEMES.get(said.lower())
@@ -106,8 +110,8 @@ def _scheme(handshake: Handshake, place: int) -> str:
     return _HTTP[scheme] if handshake.scheme.startswith("http") else scheme
 
 
-def _host(handshake: Handshake, place: int) -> str | None:
-    said = _at(_listed(handshake, "x-forwarded-host"), place)
+def _host(handshake: Handshake) -> str | None:
+    said = _last(handshake, "x-forwarded-host")
     if said is not None and _HOST.fullmatch(said) is None:
         raise Unreadable("x-forwarded-host is no host")
     return said

@@ -52,8 +52,9 @@ class Readiness:
         if asking is None or asking.done() or asking.get_loop() is not asyncio.get_running_loop():
             # No variables of whoever asks first: the answer is everybody's.
             asking = self._asking = asyncio.create_task(self._answer(self._ready), name="ws-ready", context=Context())
-        await asyncio.wait({asking})
-        return not asking.cancelled() and asking.result()
+        # Once more bounded: what catches its cancellation and goes on answers too late.
+        await asyncio.wait({asking}, timeout=self._seconds)
+        return asking.done() and not asking.cancelled() and asking.result()
 
     def stop(self) -> None:
         """Ask no longer: whoever waits hears no."""

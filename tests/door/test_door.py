@@ -197,6 +197,7 @@ def test_host() -> None:
         ("ws", "127.0.0.1", False),
         ("ws", "127.9.9.9", False),
         ("ws", "::1", False),
+        ("ws", "::ffff:127.0.0.1", False),
         ("wss", "192.0.2.7", False),
         ("https", None, False),
     ],

@@ -100,14 +100,15 @@ def test_unix_socket() -> None:
         (CLIENT, "WSS", "wss"),
         (CLIENT, "http", "ws"),
         (CLIENT, "https, http", "ws"),  # what a stranger sent, then the proxy's own word
-        (f"{CLIENT}, 10.9.9.9", "https, http", "wss"),  # TLS ends at the first of two
+        (f"{CLIENT}, 10.9.9.9", "https, http", "ws"),  # the nearest says that the one before it came plain
         (f"{CLIENT}, 10.9.9.9", "https", "wss"),
-        (f"{CLIENT}, 10.9.9.9", "wss, https, http", "wss"),
+        (f"{CLIENT}, 10.9.9.9", "https, https", "wss"),
+        (f"6.6.6.6, {CLIENT}, 10.9.9.9", "https, https, http", "ws"),
     ],
 )
 def test_scheme(hops: str, said: str, scheme: str) -> None:
     """
-    The scheme is the one that the proxy saw that saw the client.
+    The scheme is what the nearest proxy says: no place before it is a certain proxy's.
     """
     assert scheme == seen(("x-forwarded-for", hops), ("x-forwarded-proto", said)).scheme
 
@@ -130,6 +131,12 @@ def test_host() -> None:
     through = seen(("x-forwarded-for", CLIENT), ("x-forwarded-host", "evil.example, app.example.com:8443"))
 
     assert ("app.example.com:8443", "app.example.com:8443") == (through.public_host, through.host)
+    # The first proxy adds to the list and the second does not: the length of the other list proves nothing.
+    two = (
+        ("x-forwarded-for", f"6.6.6.6, {CLIENT}, 10.9.9.9"),
+        ("x-forwarded-host", "a.example, b.example, app.example"),
+    )
+    assert "app.example" == seen(*two).host
     assert (None, "chat.example.com") == (seen().public_host, seen().host)
 
 

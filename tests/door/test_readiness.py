@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any, cast
 
 import pytest
@@ -122,6 +123,28 @@ async def test_too_late() -> None:
 
     assert [4303] * 5 == [opening.transport.frames[-1]["code"] for opening in openings]
     assert 1 == len(asked), "a crowd asks once"
+
+
+@pytest.mark.scenario("S59")
+async def test_an_answer_that_will_not_be_hurried() -> None:
+    """
+    Code that catches its cancellation and says True in the end is too late: nobody waits for it.
+    """
+    go = asyncio.Event()
+
+    async def ready() -> bool:
+        while not go.is_set():
+            with suppress(asyncio.CancelledError):
+                await go.wait()
+        return True
+
+    factory = ManagerFactory(Settings(ready_seconds=0.05), ready=ready)
+    async with asyncio.timeout(5):
+        assert not await factory.is_ready()
+    go.set()
+    async with asyncio.timeout(5):
+        await settle()
+        assert await factory.is_ready()
 
 
 @pytest.mark.scenario("S59")
