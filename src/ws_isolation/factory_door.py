@@ -88,7 +88,7 @@ class FactoryDoor:
 
     def see_through(self, handshake: Handshake, /) -> Handshake:
         """
-        Return the handshake as the first of the named proxies got it.
+        Return the handshake as the named proxies tell it.
 
         Raises:
             Unreadable: A named proxy's header is malformed.

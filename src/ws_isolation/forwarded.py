@@ -56,7 +56,7 @@ class Proxies:
 
     def see_through(self, handshake: Handshake, /) -> Handshake:
         """
-        Return the handshake as the first proxy got it, the same where no named proxy sent it.
+        Return the handshake as the named proxies tell it, the same where none of them sent it.
 
         Raises:
             Unreadable: A named proxy's header is malformed.

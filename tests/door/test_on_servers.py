@@ -11,7 +11,7 @@ import pytest
 
 from tests.openings import hangs
 from tests.servers.raw import answer_to, connected, upgrade
-from tests.servers.running import IMPLEMENTATIONS, by_token, legacy, running, websocket_app
+from tests.servers.running import IMPLEMENTATIONS, by_token, legacy, running, until, websocket_app
 from ws_isolation import Handshake, ManagerFactory, Settings, UserExecutionContext, errors
 
 pytestmark = legacy
@@ -175,14 +175,10 @@ async def test_one_source_does_not_take_everybodys_place() -> None:
         greedy = upgrade(address, TOKEN, "X-Forwarded-For: 8.8.8.8")
         one.writer.write(greedy)
         two.writer.write(greedy)
-        async with asyncio.timeout(10):
-            while factory.stats().pending < 2:  # noqa: ASYNC110  # a condition on a server, not an event of ours
-                await asyncio.sleep(0.01)
+        await until(lambda: factory.stats().pending >= 2)
         status, headers = await answer_to(address, greedy)
         other.writer.write(upgrade(address, TOKEN, "X-Forwarded-For: 1.1.1.1"))
-        async with asyncio.timeout(10):
-            while factory.stats().pending < 3:  # noqa: ASYNC110  # as above
-                await asyncio.sleep(0.01)
+        await until(lambda: factory.stats().pending >= 3)
         go.set()
         heads = [(await raw.head())[0] for raw in (one, two, other)]
         later, _ = await answer_to(address, greedy)
